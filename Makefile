@@ -1,0 +1,36 @@
+# Every target works alone on a fresh machine: it makes .venv first where that is missing.
+PYTHON ?= python3
+PROFILE ?= quick
+JOBS ?= 1
+BIN := .venv/bin
+
+.PHONY: help reproduce test lint notebooks figures clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+reproduce: .venv/.installed  ## every figure and table: make reproduce PROFILE=smoke|quick|paper|record JOBS=1
+	$(BIN)/python -m fastls reproduce --profile $(PROFILE) --jobs $(JOBS)
+
+test: .venv/.installed  ## all tests, the examples in docstrings too
+	$(BIN)/python -m pytest tests fastls
+
+lint: .venv/.installed  ## style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+notebooks: .venv/.installed  ## execute the committed notebooks again and stamp them
+	$(BIN)/python -m fastls notebooks
+
+figures: .venv/.installed  ## draw the committed figures and tables from the committed runs; trains nothing
+	FASTLS_STORED_ONLY=1 $(BIN)/python -m fastls reproduce --profile record --device cpu
+
+clean:  ## what was built; data, runs and .venv stay
+	rm -rf build .pytest_cache .ruff_cache
+
+.venv/.installed: requirements.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("fastls needs Python 3.11 to 3.13, found %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	@touch $@

@@ -1,0 +1,44 @@
+"""Notebooks as tests: ``pytest --nbval-lax --nbval-current-env --profile smoke notebooks/03_multimnist.ipynb``.
+
+``--profile`` adds a line of parameters to the cells tagged `parameters` and `injected-parameters`, as the notebook is
+collected; the files stay as they are, and what it computes goes to a temporary folder.
+"""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("nbval")
+    group.addoption("--profile", help="run notebooks with the parameters of this profile of notebooks/profiles.yaml")
+    group.addoption("--device", default="cpu", choices=("cpu", "cuda"), help="device of notebooks run with --profile")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--profile"):
+        return
+    from nbval.plugin import IPyNbCell  # imported here: ordinary tests need neither
+
+    from fastls.experiments.notebooks import tags
+
+    outputs = tempfile.TemporaryDirectory(prefix="fastls-notebooks-")
+    config.add_cleanup(outputs.cleanup)
+    for item in items:
+        if isinstance(item, IPyNbCell) and {"parameters", "injected-parameters"} & set(tags(item.cell)):
+            item.cell.source += "\n" + _codify(item.path.with_suffix(".py"), config, Path(outputs.name))
+
+
+def _codify(script: Path, config, outputs: Path) -> str:
+    from papermill.translators import papermill_translators
+
+    from fastls.experiments.reproduce import notebook_parameters
+
+    folders = {"runs_dir": str(outputs / "runs"), "figures_dir": str(outputs / "figures")}
+    common = {"device": config.getoption("--device"), "jobs": 1, **folders}
+    try:
+        parameters = notebook_parameters(script, config.getoption("--profile"), common)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
+    return papermill_translators.find_translator("python3", "python").codify(parameters, config.getoption("--profile"))

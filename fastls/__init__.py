@@ -1,0 +1,26 @@
+"""Fast line search for multi-task learning: the companion of Filatov and Merkulov (2021), arXiv 2110.00874."""
+
+from fastls.algorithms.directions import DIRECTIONS, edm, mean, mgda, pcgrad
+from fastls.algorithms.line_search import Backtracking, SearchResult, Slopes
+from fastls.algorithms.optimizers import BLS, FBLS, MGDAUB, SGD, EqualWeight, StepRecord
+from fastls.models.multitask import MultiTaskModel
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BLS",
+    "DIRECTIONS",
+    "FBLS",
+    "MGDAUB",
+    "SGD",
+    "Backtracking",
+    "EqualWeight",
+    "MultiTaskModel",
+    "SearchResult",
+    "Slopes",
+    "StepRecord",
+    "edm",
+    "mean",
+    "mgda",
+    "pcgrad",
+]

@@ -1,0 +1,112 @@
+"""The command line: ``python -m fastls --help``."""
+
+import argparse
+import sys
+
+DATA_SETS = ("multimnist",)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns its exit code: 0 all well, 1 something failed, 2 it was called the wrong way."""
+    options = _make_parser().parse_args(arguments)
+
+    from fastls.datasets.common import DataError  # imports from here on, so that --help does not wait for them
+    from fastls.experiments.store import StoreError
+
+    try:
+        return options.command(options)
+    except (DataError, StoreError) as error:
+        print(f"fastls: {error}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(f"fastls: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("fastls: interrupted; finished epochs are kept, the same command goes on from there", file=sys.stderr)
+        return 130
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fastls", description="Fast line search for multi-task learning.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    reproduce = commands.add_parser("reproduce", help="run the notebooks: every figure and table")
+    reproduce.add_argument("--profile", default="quick", help="smoke, quick (default), paper or record")
+    reproduce.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these notebooks, e.g. 03_multimnist")
+    reproduce.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    reproduce.add_argument("--jobs", type=int, default=1, metavar="N", help="training runs at once (default 1)")
+    reproduce.set_defaults(command=_reproduce)
+
+    notebooks = commands.add_parser("notebooks", help="execute the committed notebooks again and stamp them")
+    notebooks.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these notebooks, e.g. 03_multimnist")
+    notebooks.set_defaults(command=_write_notebooks)
+
+    data = commands.add_parser("data", help="list the data sets, or download one")
+    data.set_defaults(command=_list_data)
+    download = data.add_subparsers(metavar="download").add_parser("download", help="fetch a data set")
+    download.add_argument("name", choices=DATA_SETS)
+    download.set_defaults(command=_download)
+
+    env = commands.add_parser("env", help="compare the installed packages with requirements.txt")
+    env.set_defaults(command=_show_environment)
+    return parser
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from fastls.experiments.reproduce import reproduce
+
+    return reproduce(options.profile, options.only, options.device, options.jobs)
+
+
+def _write_notebooks(options: argparse.Namespace) -> int:
+    from fastls.experiments.reproduce import write_notebooks
+
+    return write_notebooks(options.only)
+
+
+def _list_data(options: argparse.Namespace) -> int:
+    from fastls.datasets import multimnist
+    from fastls.datasets.common import DataError
+
+    source = multimnist.find_source()
+    in_use = multimnist.SOURCES[source]
+    if source != "mnist":
+        print(f"multimnist  not found  in use: {in_use}")
+        print(f"            MNIST belongs in data/MNIST/raw: {multimnist.DOWNLOAD}")
+        return 0
+    try:
+        multimnist.load_multimnist(n_train=1, n_test=1, source=source)
+    except DataError as error:
+        print(f"multimnist  DAMAGED    {error}")
+        return 1
+    print(f"multimnist  found      in use: {in_use}, in data/MNIST/raw")
+    return 0
+
+
+def _download(options: argparse.Namespace) -> int:
+    from fastls.datasets import multimnist
+
+    print(f"{options.name} is in {multimnist.download_multimnist()}")
+    return 0
+
+
+def _show_environment(options: argparse.Namespace) -> int:
+    from fastls import environment
+
+    packages = environment.check_requirements()
+    for name, pinned, installed in packages:
+        print(f"{name:<14} {pinned:<10} {_compare(pinned, installed)}")
+    machine = environment.describe_environment(environment.resolve_device("auto"))
+    print(f"Python {machine['python']}, {machine['platform']}, {machine['device']}, {machine['cores']} cores")
+    return int(any(installed is None for _, _, installed in packages))
+
+
+def _compare(pinned: str, installed: str | None) -> str:
+    if installed is None:
+        return "MISSING"
+    # A build for one kind of device, such as 2.12.1+cpu, is the same version.
+    return "OK" if installed.split("+")[0] == pinned else f"DIFFERS: {installed} is installed"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

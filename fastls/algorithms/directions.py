@@ -1,0 +1,180 @@
+r"""Direction rules: from the Gramian of the task gradients to the weights of the common direction.
+
+A rule is a function ``G (T, T) -> alpha (T,)`` with G_ij = ⟨g_i, g_j⟩, alpha ≥ 0, and d = Σ_t alpha_t g_t. It does not
+know in which space the gradients were taken. Any callable of that shape works, so a rule of your own, or a weighting
+of TorchJD, can be passed wherever a name from `DIRECTIONS` can.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.optimize import nnls
+from torch import Tensor
+
+Direction = Callable[[Tensor], Tensor]
+
+
+def mean(gramian: Tensor) -> Tensor:
+    """alpha_t = 1/T: the gradient of the mean loss. Not a common descent direction in general.
+
+    Example:
+        >>> mean(torch.eye(4))
+        tensor([0.2500, 0.2500, 0.2500, 0.2500])
+    """
+    tasks = gramian.shape[0]
+    return gramian.new_full((tasks,), 1 / tasks)
+
+
+def mgda(gramian: Tensor) -> Tensor:
+    r"""argmin αᵀGα over the simplex: the shortest vector in the convex hull of the gradients, solved exactly.
+
+    The result satisfies (Gα)_t ≥ αᵀGα for every t: d is a common descent direction unless it is zero, and it is zero
+    just where the point is Pareto stationary.
+
+    Args:
+        gramian: (T, T), symmetric positive semi-definite; float64 is best.
+
+    Returns:
+        (T,) weights, non-negative, of sum one, on the device and in the dtype of `gramian`.
+
+    Raises:
+        RuntimeError: the least-squares solver did not converge (never swallowed).
+
+    Example:
+        >>> mgda(torch.diag(torch.tensor([1.0, 4.0])))   # orthogonal gradients of length 1 and 2
+        tensor([0.8000, 0.2000])
+
+    Source: Désidéri (2012), https://doi.org/10.1016/j.crma.2012.03.014; the closed form for T = 2 from Sener and
+    Koltun (2018), https://arxiv.org/abs/1810.04650. For T > 2: at fixed proportions the best scale of x ≥ 0 in
+    ‖Rx‖² + (1 − 1ᵀx)², RᵀR = G, leaves q/(1 + q) with q = αᵀGα, so non-negative least squares finds α = x/Σx.
+    """
+    tasks = gramian.shape[0]
+    if tasks == 2:
+        return _mgda_of_two(gramian)
+    norms = gramian.diagonal().clamp_min(0).sqrt()
+    if (norms == 0).any():  # a zero gradient is the shortest vector of the hull
+        return _share_among(norms == 0, gramian)
+    # Unit rows first: x_t = y_t / |g_t| keeps the accuracy of short gradients beside long ones.
+    unit = (gramian / torch.outer(norms, norms)).double().cpu().numpy()
+    inverse = (norms.min() / norms).double().cpu().numpy()
+    eigenvalues, eigenvectors = np.linalg.eigh((unit + unit.T) / 2)
+    root = (eigenvectors * np.sqrt(eigenvalues.clip(min=0))).T
+    y, _ = nnls(np.vstack([root, inverse]), np.append(np.zeros(tasks), 1.0))
+    x = y * inverse
+    return torch.from_numpy(x / x.sum()).to(gramian)
+
+
+def _mgda_of_two(gramian: Tensor) -> Tensor:
+    """Closed form on the device: clamp(⟨g_2 − g_1, g_2⟩ / ‖g_1 − g_2‖², 0, 1) for the first weight."""
+    g11, g12, g22 = gramian[0, 0], gramian[0, 1], gramian[1, 1]
+    distance = g11 - 2 * g12 + g22
+    first = torch.where(distance > 0, ((g22 - g12) / distance).clamp(0, 1), 0.5)  # equal gradients: any weights do
+    # Beside a far shorter g_1, 1 − first would be rounding error, which the length of g_2 makes felt.
+    second = torch.where(g22 > 1e10 * g11, ((g11 - g12) / distance).clamp(0, 1), 1 - first)
+    return torch.stack([first, second])
+
+
+def _share_among(chosen: Tensor, gramian: Tensor) -> Tensor:
+    """Equal weights on the chosen tasks and none on the others."""
+    return chosen.to(gramian) / chosen.sum()
+
+
+def edm(gramian: Tensor) -> Tensor:
+    r"""α_t = γ ν_t / ‖g_t‖, ν the MGDA weights of the unit gradients, γ such that Σα = 1. For T = 2 the bisector.
+
+    The direction makes equal angles with all gradients of non-zero weight and does not turn when a loss is rescaled.
+
+    Example:
+        >>> edm(torch.diag(torch.tensor([1.0, 4.0])))    # |g_2| = 2 |g_1|: d is parallel to g_1/1 + g_2/2
+        tensor([0.6667, 0.3333])
+
+    Source: Katrutsa, Merkulov, Tursynbek and Oseledets (2020), "Follow the bisector", https://arxiv.org/abs/2007.06937.
+    """
+    norms = gramian.diagonal().clamp_min(0).sqrt()
+    if (norms == 0).any():
+        return _share_among(norms == 0, gramian)
+    weights = mgda(gramian / torch.outer(norms, norms)) * (norms.min() / norms)
+    return weights / weights.sum()
+
+
+def pcgrad(gramian: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    r"""Each g_i loses, task by task in random order, its component against every g_j that it opposes; then the sum.
+
+    The weights do not sum to one (without conflict each is 1), and for T ≥ 3 the sum need not be a common descent
+    direction.
+
+    Args:
+        gramian: (T, T).
+        generator: source of the order of projections; None takes torch's global generator, so `torch.manual_seed`
+            decides. The order matters only for T ≥ 3.
+
+    Example:
+        >>> pcgrad(torch.tensor([[1.0, -0.5], [-0.5, 1.0]]))
+        tensor([1.5000, 1.5000])
+
+    Source: Yu et al. (2020), "Gradient Surgery for Multi-Task Learning", https://arxiv.org/abs/2001.06782.
+    """
+    tasks = gramian.shape[0]
+    G = gramian.cpu()  # T is tiny and the loop is sequential
+    total = torch.zeros(tasks, dtype=G.dtype)
+    for i in range(tasks):
+        weights = torch.zeros(tasks, dtype=G.dtype)
+        weights[i] = 1
+        for j in torch.randperm(tasks, generator=generator).tolist():
+            inner = G[j] @ weights
+            if j != i and inner < 0:
+                weights[j] -= inner / G[j, j]
+        total += weights
+    return total.to(gramian)
+
+
+DIRECTIONS: dict[str, Direction] = {"mean": mean, "mgda": mgda, "edm": edm, "pcgrad": pcgrad}
+
+
+def get_direction(direction: str | Direction) -> Direction:
+    """The rule of that name, or the callable itself.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if callable(direction):
+        return direction
+    if direction not in DIRECTIONS:
+        raise ValueError(f"`direction` must be a callable or one of {sorted(DIRECTIONS)}, found {direction!r}.")
+    return DIRECTIONS[direction]
+
+
+def compute_gramian(gradients: Tensor, columns: int = 2**18) -> Tensor:
+    """G = F Fᵀ accumulated in float64, a block of columns at a time, so that no second copy of F is held.
+
+    Args:
+        gradients: F of shape (T, n), one task's gradient a row.
+        columns: width of a block.
+
+    Returns:
+        (T, T) float64 tensor on the device of `gradients`.
+    """
+    tasks = gradients.shape[0]
+    gramian = gradients.new_zeros((tasks, tasks), dtype=torch.float64)
+    for block in gradients.split(columns, dim=1):
+        block = block.double()
+        gramian += block @ block.T
+    return gramian
+
+
+def compute_weights(direction: Direction, gramian: Tensor) -> Tensor:
+    """alpha = direction(G), checked.
+
+    Raises:
+        ValueError: the rule returned something other than T finite, non-negative weights.
+    """
+    weights = direction(gramian)
+    tasks = gramian.shape[0]
+    name = getattr(direction, "__name__", type(direction).__name__)
+    if not isinstance(weights, Tensor) or weights.shape != (tasks,):
+        found = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
+        raise ValueError(f"Direction `{name}` must return weights of shape ({tasks},), found {found}.")
+    if not bool((weights.isfinite() & (weights >= 0)).all()):
+        raise ValueError(f"Direction `{name}` must return finite weights ≥ 0, found {weights.tolist()}.")
+    return weights.to(gramian)

@@ -1,0 +1,147 @@
+r"""How far to go: line searches for several losses at once.
+
+A line search sees a function φ(η) that returns the T losses at a trial step, the losses at 0 and the slopes, and
+nothing else. It does not know whether φ moves the parameters of the whole model or only the decoders over a shifted
+latent representation, so every search serves BLS and FBLS alike.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
+
+Phi = Callable[[float], Tensor]
+
+
+class SearchResult(NamedTuple):
+    """What a line search found: the step size, how often φ was evaluated, and whether the test held."""
+
+    step_size: float
+    trials: int
+    accepted: bool
+
+
+class Slopes(NamedTuple):
+    r"""Predicted decrease per unit of step, by task: −dL_t/dη at η = 0, in its two parts.
+
+    Attributes:
+        own: (T,), ‖∂L_t/∂θ_t‖², from the task's own decoder.
+        shared: (T,), ⟨g_t, d⟩ = (Gα)_t, from the shared encoder or the latent representation.
+    """
+
+    own: Tensor
+    shared: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        return self.own + self.shared
+
+
+# Right-hand sides of the Armijo tests of the paper, by equation number. With ∂L_t/∂z in the place of the misprinted
+# ∂L_t/∂θ_t, (9) is (6) again; in parameter space (6) reads as (4).
+ARMIJO_FORMS: dict[int, Callable[[Slopes], Tensor]] = {
+    6: lambda slopes: slopes.total,
+    7: lambda slopes: slopes.own,
+    8: lambda slopes: slopes.shared,
+    9: lambda slopes: slopes.total,
+}
+
+
+class ConstantStep:
+    """η = lr, accepted without a trial: the search of SGD and MGDA-UB."""
+
+    needs_trials = False
+
+    def check_bound(self, lr: float) -> None:
+        if not 0 < lr < float("inf"):
+            raise ValueError(f"`lr` must be positive and finite, found {lr}.")
+
+    def __call__(self, phi: Phi, losses: Tensor, slopes: Slopes, lr: float) -> SearchResult:
+        self.check_bound(lr)
+        return SearchResult(lr, trials=0, accepted=True)
+
+
+@dataclass(frozen=True)
+class Backtracking:
+    r"""The first η in lr_ub, γ lr_ub, γ² lr_ub, ... with, for every task t,
+
+    .. math:: φ_t(η) ≤ L_t − η β s_t
+
+    where s_t is the slope of task t. Equations (4) and (6) of the paper, according to the space that φ searches.
+
+    Args:
+        beta: β in (0, 1), the share of the predicted decrease that is asked for.
+        gamma: γ in (0, 1), the factor between trials. The paper does not give its value.
+        floor: ε > 0; no step below it is tried, and it is the step size of a search that failed.
+        form: 6, 7, 8 or 9, the number of the test in the paper: (6) asks for own and shared decrease, (7) for the
+            own part alone, (8) for the shared part alone; (9), its misprint mended, is (6).
+
+    Returns (when called as ``search(phi, losses, slopes, lr_ub)``):
+        `SearchResult`. A trial with a loss that is NaN or infinite is rejected. A slope that is not positive means
+        that the direction is not one of descent: refused with no trial, ``accepted=False``, at the floor.
+
+    Raises:
+        ValueError: a parameter outside its range, or ``lr_ub <= floor``.
+
+    Example:
+        >>> import torch
+        >>> phi = lambda eta: torch.tensor([(1 - 4 * eta) ** 2])          # L = (1 − 4η)², so the slope is 8
+        >>> slopes = Slopes(own=torch.zeros(1), shared=torch.tensor([8.0]))
+        >>> Backtracking(beta=0.1, gamma=0.5)(phi, torch.ones(1), slopes, 1.0)
+        SearchResult(step_size=0.25, trials=3, accepted=True)
+
+    Source: Armijo (1966); Fliege and Svaiter (2000), https://doi.org/10.1007/s001860000043, for several functions;
+    Filatov and Merkulov (2021), https://arxiv.org/abs/2110.00874. Unlike the printed pseudo-code, the η that is
+    tested is the η that is used, and every trial starts from the same z.
+    """
+
+    beta: float = 0.1
+    gamma: float = 0.5
+    floor: float = 1e-10
+    form: int = 6
+    needs_trials: ClassVar[bool] = True
+
+    def __post_init__(self):
+        for name in ("beta", "gamma"):
+            value = getattr(self, name)
+            if not 0 < value < 1:
+                raise ValueError(f"`Backtracking({name}=...)` must be in (0, 1), found {value}.")
+        if not self.floor > 0:
+            raise ValueError(f"`Backtracking(floor=...)` must be > 0, found {self.floor}.")
+        if self.form not in ARMIJO_FORMS:
+            raise ValueError(f"`Backtracking(form=...)` must be one of {sorted(ARMIJO_FORMS)}, found {self.form!r}.")
+
+    def check_bound(self, lr_ub: float) -> None:
+        """Raise unless ``0 < floor < lr_ub``, finite."""
+        if not 0 < lr_ub < float("inf"):
+            raise ValueError(f"`lr_ub` must be positive and finite, found {lr_ub}.")
+        if self.floor >= lr_ub:
+            raise ValueError(f"`floor` must be below `lr_ub`, found floor={self.floor} and lr_ub={lr_ub}.")
+
+    def __call__(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float) -> SearchResult:
+        self.check_bound(lr_ub)
+        if not bool((slopes.total > 0).all()):
+            return SearchResult(self.floor, trials=0, accepted=False)
+        decrease = ARMIJO_FORMS[self.form](slopes)
+        eta, trials = lr_ub, 0
+        while eta >= self.floor:
+            trials += 1
+            if satisfies_armijo(phi(eta), losses, decrease, self.beta, eta):
+                return SearchResult(eta, trials, accepted=True)
+            eta *= self.gamma
+        return SearchResult(self.floor, trials, accepted=False)
+
+
+def satisfies_armijo(trial_losses: Tensor, losses: Tensor, slopes: Tensor, beta: float, eta: float) -> bool:
+    """φ_t(η) ≤ L_t − η β s_t for every t, decided in float64; NaN and infinity fail."""
+    bound = losses.double() - eta * beta * slopes.double()
+    trial_losses = trial_losses.to(bound)
+    return bool((trial_losses.isfinite() & (trial_losses <= bound)).all())
+
+
+def search_failure(result: SearchResult, slopes: Slopes) -> str:
+    """Why a search was not accepted, in words."""
+    if bool((slopes.total > 0).all()):
+        return f"no step down to the floor {result.step_size:g} passed the test in {result.trials} trials"
+    return f"the direction is not one of descent for every task: slopes {slopes.total.tolist()}"

@@ -1,0 +1,311 @@
+r"""Four algorithms as a 2 × 2, and the baseline that most people run.
+
+================  ===================  =============================
+direction in      constant step        line search
+================  ===================  =============================
+parameter space   `SGD`                `BLS` (Algorithm 1)
+latent space      `MGDAUB`             `FBLS` (Algorithm 2)
+================  ===================  =============================
+
+All share one `step`: evaluate the batch, weigh the task gradients of the space, search or not, move. Every decoder
+moves along its own gradient. `EqualWeight` is plain SGD on the mean loss: one backward, whatever T.
+
+Filatov and Merkulov (2021), "Fast Line Search for Multi-Task Learning", https://arxiv.org/abs/2110.00874.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from fastls.algorithms.directions import Direction, compute_gramian, compute_weights, get_direction
+from fastls.algorithms.line_search import Backtracking, ConstantStep, SearchResult, Slopes, search_failure
+from fastls.algorithms.spaces import (
+    Evaluation,
+    LatentSpace,
+    ParameterSpace,
+    Passes,
+    check_finite,
+    check_latent,
+    check_targets,
+    squared_norm,
+    task_loss,
+    trainable,
+)
+from fastls.models.multitask import MultiTaskModel
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    r"""What happened in one step. T-vectors are in the order of ``model.tasks``.
+
+    Attributes:
+        losses: (T,), the losses before the step.
+        weights: (T,), alpha.
+        slopes: (T,) float64, ‖∂L_t/∂θ_t‖² + (Gα)_t, the predicted decrease per unit of step; None for `EqualWeight`.
+        step_size: η that was taken.
+        trials: evaluations of the losses by the line search.
+        accepted: whether the test held at `step_size`; always true for constant steps.
+        stationary: the batch was Pareto stationary up to rounding; nothing moved.
+        gain: ‖Jᵀd_z‖² / ‖d_z‖² for the latent methods (NaN where d_z = 0), else None: how far θ moves z along d_z.
+        passes: encoder and decoder passes of this step.
+    """
+
+    losses: Tensor
+    weights: Tensor
+    slopes: Tensor | None
+    step_size: float
+    trials: int
+    accepted: bool
+    stationary: bool
+    gain: Tensor | None
+    passes: Passes
+
+
+class MultiTaskOptimizer(torch.optim.Optimizer):
+    """Parameter groups named after the encoder and the tasks, with one learning rate for all."""
+
+    def __init__(self, model: MultiTaskModel, lr: float):
+        if not trainable(model.encoder):
+            raise ValueError("The encoder must have a trainable parameter, found none.")
+        groups = [{"name": "encoder", "params": list(trainable(model.encoder).values())}]
+        for task, decoder in model.decoders.items():
+            groups.append({"name": task, "params": list(trainable(decoder).values())})
+        super().__init__(groups, defaults={"lr": lr})
+        self.model = model
+
+    @property
+    def lr(self) -> float:
+        """The learning rate, or the upper bound of the search: one for all groups, where schedulers put it."""
+        rates = {group["name"]: float(group["lr"]) for group in self.param_groups}
+        if len(set(rates.values())) > 1:
+            raise ValueError(f"`lr` must be the same in all parameter groups, since one step size moves all: {rates}.")
+        return next(iter(rates.values()))
+
+    @torch.no_grad()
+    def _move(self, direction: list[Tensor], step_size: float) -> None:
+        """θ ← θ − η d for all groups at once; d has one tensor a parameter, in their order."""
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        if len(direction) != len(parameters):
+            raise ValueError(
+                f"The model must keep its {len(parameters)} trainable parameters, found {len(direction)}; make a new "
+                "optimizer after freezing or unfreezing any. Nothing has moved."
+            )
+        torch._foreach_add_(parameters, direction, alpha=-step_size)
+
+
+class MultiObjectiveOptimizer(MultiTaskOptimizer):
+    """One `step` for the four corners; they differ in `space` and `line_search` alone."""
+
+    def __init__(self, model, lr, direction: str | Direction, space, line_search, on_failure: str = "floor"):
+        if on_failure not in ("floor", "skip", "raise"):
+            raise ValueError(f"`on_failure` must be 'floor', 'skip' or 'raise', found {on_failure!r}.")
+        line_search.check_bound(lr)
+        super().__init__(model, lr)
+        self.direction = get_direction(direction)
+        self.space = space
+        self.line_search = line_search
+        self.on_failure = on_failure
+
+    @torch.enable_grad()
+    def step(self, inputs, targets: dict[str, Tensor]) -> StepRecord:
+        """One step on a batch; leaves the caller's `.grad` alone.
+
+        Args:
+            inputs: what the encoder takes.
+            targets: task name -> target, as its loss takes it.
+
+        Returns:
+            `StepRecord`.
+
+        Raises:
+            ValueError: `targets` lacks a task, a loss is not a scalar, z carries no gradient, or the direction rule
+                returned weights of the wrong shape, negative or NaN.
+            TypeError: the encoder returned something other than one tensor.
+            FloatingPointError: a loss is NaN or infinite before the step.
+            RuntimeError: the search failed and ``on_failure="raise"``.
+        """
+        batch = Evaluation(self.model, inputs, targets, replayable=self.line_search.needs_trials)
+        gradients = self.space.gradients(batch)  # (T, n)
+        gramian = compute_gramian(gradients)  # (T, T)
+        weights = compute_weights(self.direction, gramian)  # (T,)
+        slopes = Slopes(own=batch.own_slopes(), shared=gramian @ weights)
+        if is_stationary(gramian, weights, slopes.own, gradients.dtype):
+            return self._record(batch, weights, slopes, SearchResult(0.0, 0, accepted=False), stationary=True)
+
+        direction = weights.to(gradients) @ gradients  # (n,)
+        phi = partial(self.space.losses_at, batch, direction)
+        result = self.line_search(phi, batch.losses, slopes, self.lr)
+        if not result.accepted:
+            result = self._on_failure(result, slopes)
+        if result.step_size == 0:
+            return self._record(batch, weights, slopes, result)
+        shared = self.space.shared_direction(batch, direction)
+        self._move([*shared, *chain.from_iterable(batch.own_gradients)], result.step_size)
+        gain = None
+        if isinstance(self.space, LatentSpace):
+            gain = squared_norm(shared, batch.losses) / (weights @ slopes.shared)
+        return self._record(batch, weights, slopes, result, gain=gain)
+
+    def _on_failure(self, result: SearchResult, slopes: Slopes) -> SearchResult:
+        if self.on_failure == "raise":
+            raise RuntimeError(f"The line search failed: {search_failure(result, slopes)}; nothing has moved.")
+        return result if self.on_failure == "floor" else result._replace(step_size=0.0)
+
+    @staticmethod
+    def _record(batch, weights, slopes, result, gain=None, stationary=False) -> StepRecord:
+        return StepRecord(batch.losses, weights, slopes.total, *result, stationary, gain, batch.passes)
+
+
+class SGD(MultiObjectiveOptimizer):
+    r"""θ_sh ← θ_sh − lr d_sh, θ_t ← θ_t − lr ∂L_t/∂θ_t, with d_sh = Σ α_t ∂L_t/∂θ_sh: the paper's baseline.
+
+    A step costs 1 encoder forward, T encoder backwards, T decoder forwards and backwards. Held in memory beside the
+    model: one (T, P) buffer with the T encoder gradients.
+
+    Args:
+        model: a `MultiTaskModel`.
+        lr: constant step size η.
+        direction: "mean", "mgda", "edm", "pcgrad", or a callable from the Gramian (T, T) to weights (T,).
+
+    Raises:
+        ValueError: ``lr <= 0``, an unknown direction, or an encoder without trainable parameters.
+
+    Example:
+        >>> from fastls.models.lenet import lenet
+        >>> optimizer = SGD(lenet(), lr=0.1)
+        >>> record = optimizer.step(torch.rand(4, 1, 28, 28), {"left": torch.arange(4), "right": torch.arange(4)})
+        >>> record.passes
+        Passes(encoder_forward=1, encoder_backward=2, decoder_forward=2, decoder_backward=2)
+
+    Source: Sener and Koltun (2018), MGDA in the parameters; the SGD of the paper's tables.
+    """
+
+    def __init__(self, model: MultiTaskModel, lr: float, direction: str | Direction = "mgda"):
+        super().__init__(model, lr, direction, ParameterSpace(), ConstantStep())
+
+
+class BLS(MultiObjectiveOptimizer):
+    r"""Algorithm 1: as `SGD`, with η found by the test (4) on the whole model.
+
+    L_t(θ_sh − η d_sh, θ_t − η ∂L_t/∂θ_t) ≤ L_t − ηβ ‖∂L_t/∂θ_t‖² − ηβ ⟨∂L_t/∂θ_sh, d_sh⟩ for every t. A trial costs
+    one encoder forward and T decoder forwards on top of `SGD`'s step.
+
+    Args:
+        model: a `MultiTaskModel`.
+        lr_ub: first step size of every search, the upper bound; a scheduler on `lr` decays it.
+        direction: as for `SGD`.
+        line_search: any search with the signature of `Backtracking`.
+        on_failure: what to do when no step passes: "floor" takes the smallest step, as the paper does, "skip" none,
+            "raise" raises RuntimeError. The record says ``accepted=False`` in each case.
+
+    Raises:
+        ValueError: as for `SGD`, or a bound that is not above the floor of the search.
+    """
+
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        lr_ub: float = 1.0,
+        direction: str | Direction = "mgda",
+        line_search=None,
+        on_failure: str = "floor",
+    ):
+        super().__init__(model, lr_ub, direction, ParameterSpace(), line_search or Backtracking(), on_failure)
+
+
+class MGDAUB(MultiObjectiveOptimizer):
+    r"""θ_sh ← θ_sh − lr (∂z/∂θ_sh)ᵀ d_z with d_z = Σ α_t ∂L_t/∂z: the upper bound of Sener and Koltun (2018).
+
+    A step costs 1 encoder forward and 1 encoder backward, whatever T.
+
+    Args:
+        model, lr, direction: as for `SGD`.
+
+    Raises:
+        ValueError: as for `SGD`.
+    """
+
+    def __init__(self, model: MultiTaskModel, lr: float, direction: str | Direction = "mgda"):
+        super().__init__(model, lr, direction, LatentSpace(), ConstantStep())
+
+
+class FBLS(MultiObjectiveOptimizer):
+    r"""Algorithm 2: as `MGDAUB`, with η found by the test (6) on the decoders alone.
+
+    L_t(z − η d_z, θ_t − η ∂L_t/∂θ_t) ≤ L_t − ηβ ‖∂L_t/∂θ_t‖² − ηβ ⟨∂L_t/∂z, d_z⟩ for every t. A trial costs T decoder
+    forwards; the encoder is run forward once and backward once a step.
+
+    The test looks at z − η d_z, while the step moves z by about −η J Jᵀ d_z: `StepRecord.gain` says how far the two
+    are apart, and nothing guarantees a decrease of the losses where it is large.
+
+    Args:
+        model, lr_ub, direction, line_search, on_failure: as for `BLS`.
+
+    Raises:
+        ValueError: as for `BLS`.
+
+    Example:
+        >>> from fastls.models.lenet import lenet
+        >>> optimizer = FBLS(lenet(), lr_ub=1.0)
+        >>> scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=10, gamma=0.5)    # "FBLS+decay"
+        >>> record = optimizer.step(torch.rand(4, 1, 28, 28), {"left": torch.arange(4), "right": torch.arange(4)})
+        >>> record.passes.encoder_forward, record.passes.encoder_backward
+        (1, 1)
+        >>> record.passes.decoder_forward == 2 * (1 + record.trials)
+        True
+    """
+
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        lr_ub: float = 1.0,
+        direction: str | Direction = "mgda",
+        line_search=None,
+        on_failure: str = "floor",
+    ):
+        super().__init__(model, lr_ub, direction, LatentSpace(), line_search or Backtracking(), on_failure)
+
+
+class EqualWeight(MultiTaskOptimizer):
+    r"""θ ← θ − lr ∂/∂θ (1/T) Σ_t L_t: one backward of the mean loss, the least that a multi-task step can cost.
+
+    Args:
+        model: a `MultiTaskModel`.
+        lr: constant step size. The decoders move along ∂L_t/∂θ_t / T, not along ∂L_t/∂θ_t as in the other four.
+
+    Raises:
+        ValueError: ``lr <= 0`` or an encoder without trainable parameters.
+
+    Source: the baseline of Kurin et al. (2022), "In Defense of the Unitary Scalarization for Deep Multi-Task
+    Learning", https://arxiv.org/abs/2201.04122.
+    """
+
+    def __init__(self, model: MultiTaskModel, lr: float):
+        ConstantStep().check_bound(lr)
+        super().__init__(model, lr)
+
+    @torch.enable_grad()
+    def step(self, inputs, targets: dict[str, Tensor]) -> StepRecord:
+        """One step on a batch, as for the other optimizers; the record's `slopes` and `gain` are None."""
+        model, tasks = self.model, self.model.tasks
+        check_targets(model, targets)
+        z = model.encoder(inputs)
+        check_latent(z)
+        losses = torch.stack([task_loss(model, task, model.decoders[task](z), targets) for task in tasks])
+        check_finite(model, losses.detach())
+        parameters = [p for module in (model.encoder, *model.decoders.values()) for p in trainable(module).values()]
+        gradients = torch.autograd.grad(losses.mean(), parameters, allow_unused=True, materialize_grads=True)
+        self._move(list(gradients), self.lr)
+        weights = torch.full_like(losses, 1 / len(tasks), requires_grad=False)
+        passes = Passes(1, 1, len(tasks), len(tasks))
+        return StepRecord(losses.detach(), weights, None, self.lr, 0, True, False, None, passes)
+
+
+def is_stationary(gramian: Tensor, weights: Tensor, own: Tensor, dtype: torch.dtype) -> bool:
+    """Whether d and every ∂L_t/∂θ_t vanish, up to rounding, beside the longest gradient at hand (Definition 3)."""
+    scale = torch.maximum(gramian.diagonal().max(), own.max())
+    rounding = max(10 * torch.finfo(torch.float64).eps, (10 * torch.finfo(dtype).eps) ** 2)
+    return bool(torch.maximum(weights @ gramian @ weights, own.max()) <= rounding * scale)

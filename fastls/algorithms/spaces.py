@@ -1,0 +1,256 @@
+r"""Where a direction is formed and tried: the parameters of the encoder, or its output.
+
+Both spaces start from the same evaluation of a batch: one encoder forward, one forward and one backward of every
+decoder, for all tasks at once. They differ in the vector g_t that stands for a task, in how a trial step moves the
+latent representation, and in how the direction reaches the encoder's parameters:
+
+=================  ============================  =====================  ==============================
+space              g_t                           trial                  step of θ_sh
+=================  ============================  =====================  ==============================
+`ParameterSpace`   ∂L_t/∂θ_sh, T backwards       z(x, θ_sh − η d_sh)    −η d_sh
+`LatentSpace`      ∂L_t/∂z, already there        z − η d_z              −η (∂z/∂θ_sh)ᵀ d_z, 1 backward
+=================  ============================  =====================  ==============================
+"""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fastls.models.multitask import MultiTaskModel
+
+
+@dataclass
+class Passes:
+    """Passes through the encoder, and through decoders (T of them make one pass of every task), counted as they run."""
+
+    encoder_forward: int = 0
+    encoder_backward: int = 0
+    decoder_forward: int = 0
+    decoder_backward: int = 0
+
+
+class Snapshot:
+    """What a forward pass changes besides its result: random generators and module buffers.
+
+    Trials replay a pass from here, so that dropout draws the same masks in all trials of a step and batch
+    normalisation's running statistics see none of them.
+    """
+
+    def __init__(self, module: nn.Module, device: torch.device):
+        self.module = module
+        self.device = device
+        self.buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        self.generators = self._generators()
+
+    def _generators(self) -> list[Tensor]:
+        states = [torch.get_rng_state()]
+        if self.device.type == "cuda":
+            states.append(torch.cuda.get_rng_state(self.device))
+        return states
+
+    def _set_generators(self, states: list[Tensor]) -> None:
+        torch.set_rng_state(states[0])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(states[1], self.device)
+
+    @contextmanager
+    def replay(self):
+        """Within: generators as they were at the snapshot. After: as they were before."""
+        now = self._generators()
+        self._set_generators(self.generators)
+        try:
+            yield
+        finally:
+            self._set_generators(now)
+
+    def call(self, parameters: dict[str, Tensor], inputs):
+        """The module's output with other parameters and a fresh copy of its buffers; the module itself is untouched."""
+        buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        return functional_call(self.module, (parameters, buffers), (inputs,))
+
+
+class Evaluation:
+    r"""A model on a batch: z, the T losses, ∂L_t/∂z and ∂L_t/∂θ_t, in one backward of the summed losses.
+
+    Every decoder reads its own detached copy of z, so one backward leaves ∂L_t/∂z on copy t and, since no other loss
+    touches it, the unscaled ∂L_t/∂θ_t on decoder t. The encoder's graph stays alive for the backward of the space.
+
+    Args:
+        model: the network.
+        inputs: whatever the encoder takes.
+        targets: task name -> target of its loss.
+        replayable: keep the snapshots that trials start from.
+    """
+
+    def __init__(self, model: MultiTaskModel, inputs, targets: dict[str, Tensor], replayable: bool):
+        check_targets(model, targets)
+        self.model, self.inputs, self.targets = model, inputs, targets
+        self.passes = Passes()
+        self.encoder_parameters = trainable(model.encoder)
+        self.decoder_parameters = [trainable(decoder) for decoder in model.decoders.values()]
+        device = next(iter(self.encoder_parameters.values())).device
+        self.encoder_start = Snapshot(model.encoder, device) if replayable else None
+        self.z = self.encode()
+        self.decoder_starts = [Snapshot(decoder, device) for decoder in model.decoders.values()] if replayable else None
+        self._evaluate_decoders()
+
+    def encode(self) -> Tensor:
+        """z(x, θ_sh), checked to be one tensor that carries a gradient."""
+        z = self.model.encoder(self.inputs)
+        self.passes.encoder_forward += 1
+        check_latent(z)
+        return z
+
+    def _evaluate_decoders(self) -> None:
+        copies = [self.z.detach().requires_grad_() for _ in self.model.tasks]
+        losses = [
+            task_loss(self.model, task, decoder(copy), self.targets)
+            for (task, decoder), copy in zip(self.model.decoders.items(), copies, strict=True)
+        ]
+        self.passes.decoder_forward += len(losses)
+        self.losses = torch.stack([loss.detach() for loss in losses])
+        check_finite(self.model, self.losses)
+        owned = [list(parameters.values()) for parameters in self.decoder_parameters]
+        leaves = copies + [parameter for parameters in owned for parameter in parameters]
+        gradients = torch.autograd.grad(sum(losses), leaves, allow_unused=True, materialize_grads=True)
+        self.passes.decoder_backward += len(losses)
+        self.latent_gradients = gradients[: len(copies)]
+        rest = iter(gradients[len(copies) :])
+        self.own_gradients = [[next(rest) for _ in parameters] for parameters in owned]
+
+    def own_slopes(self) -> Tensor:
+        """(T,) float64: ‖∂L_t/∂θ_t‖²."""
+        return torch.stack([squared_norm(gradients, self.losses) for gradients in self.own_gradients])
+
+    def pull_back(self, latent: Tensor, last: bool) -> list[Tensor]:
+        """(∂z/∂θ_sh)ᵀ latent, one tensor a parameter: one encoder backward; `last` lets go of the encoder's graph."""
+        gradients = torch.autograd.grad(
+            self.z,
+            list(self.encoder_parameters.values()),
+            grad_outputs=latent.view_as(self.z),
+            retain_graph=not last,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        self.passes.encoder_backward += 1
+        return list(gradients)
+
+    @torch.no_grad()
+    def trial_losses(self, z: Tensor, eta: float) -> Tensor:
+        """(T,) losses of the decoders at θ_t − η ∂L_t/∂θ_t, reading z."""
+        losses = [
+            task_loss(self.model, task, start.call(moved(parameters, gradients, eta), z), self.targets)
+            for task, start, parameters, gradients in zip(
+                self.model.tasks, self.decoder_starts, self.decoder_parameters, self.own_gradients, strict=True
+            )
+        ]
+        self.passes.decoder_forward += len(losses)
+        return torch.stack(losses)
+
+
+class LatentSpace:
+    """g_t = ∂L_t/∂z, flattened over the whole batch. Trials cost decoder passes only."""
+
+    def gradients(self, evaluation: Evaluation) -> Tensor:
+        """(T, B·d): no pass at all, the decoders' backward has left them."""
+        return torch.stack(evaluation.latent_gradients).flatten(1)
+
+    def losses_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
+        """(T,): L_t(z − η d_z, θ_t − η ∂L_t/∂θ_t)."""
+        z = torch.add(evaluation.z.detach(), direction.view_as(evaluation.z), alpha=-eta)
+        with evaluation.decoder_starts[0].replay():
+            return evaluation.trial_losses(z, eta)
+
+    def shared_direction(self, evaluation: Evaluation, direction: Tensor) -> list[Tensor]:
+        """d_sh = (∂z/∂θ_sh)ᵀ d_z: the one backward through the encoder."""
+        return evaluation.pull_back(direction, last=True)
+
+
+class ParameterSpace:
+    """g_t = ∂L_t/∂θ_sh. Holds one (T, P) buffer, P the encoder's size, allocated at the first step and reused."""
+
+    def __init__(self):
+        self.buffer: Tensor | None = None
+
+    def gradients(self, evaluation: Evaluation) -> Tensor:
+        """(T, P): T backwards through the encoder."""
+        parameters = list(evaluation.encoder_parameters.values())
+        shape = (len(evaluation.latent_gradients), sum(parameter.numel() for parameter in parameters))
+        old, like = self.buffer, parameters[0]
+        if old is None or old.shape != shape or old.device != like.device or old.dtype != like.dtype:
+            self.buffer = like.new_empty(shape)
+        last = shape[0] - 1
+        for t, latent in enumerate(evaluation.latent_gradients):
+            rows = evaluation.pull_back(latent, last=t == last)
+            torch.cat([row.flatten() for row in rows], out=self.buffer[t])
+        return self.buffer
+
+    def losses_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
+        """(T,): L_t(θ_sh − η d_sh, θ_t − η ∂L_t/∂θ_t)."""
+        parameters = moved(evaluation.encoder_parameters, self.shared_direction(evaluation, direction), eta)
+        with torch.no_grad(), evaluation.encoder_start.replay():
+            z = evaluation.encoder_start.call(parameters, evaluation.inputs)
+            evaluation.passes.encoder_forward += 1
+            return evaluation.trial_losses(z, eta)
+
+    def shared_direction(self, evaluation: Evaluation, direction: Tensor) -> list[Tensor]:
+        """d_sh cut to the shapes of the encoder's parameters: views, no pass."""
+        parameters = evaluation.encoder_parameters.values()
+        pieces = direction.split([parameter.numel() for parameter in parameters])
+        return [piece.view_as(parameter) for piece, parameter in zip(pieces, parameters, strict=True)]
+
+
+def trainable(module: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+def moved(parameters: dict[str, Tensor], gradients: list[Tensor], eta: float) -> dict[str, Tensor]:
+    """θ − η g, in new tensors."""
+    if not parameters:
+        return {}
+    tensors = torch._foreach_add([p.detach() for p in parameters.values()], gradients, alpha=-eta)
+    return dict(zip(parameters, tensors, strict=True))
+
+
+def squared_norm(tensors: list[Tensor], like: Tensor) -> Tensor:
+    """Σ ‖·‖² as a float64 scalar on the device of `like`; zero for an empty list."""
+    if not tensors:
+        return like.new_zeros((), dtype=torch.float64)
+    return torch.stack(torch._foreach_norm(tensors)).double().square().sum()
+
+
+def task_loss(model: MultiTaskModel, task: str, output, targets) -> Tensor:
+    loss = model.losses[task](output, targets[task])
+    if not isinstance(loss, Tensor) or loss.dim() != 0:
+        found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(f"The loss of task {task!r} must be a scalar tensor, found {found}; reduce it by its mean.")
+    return loss
+
+
+def check_targets(model: MultiTaskModel, targets) -> None:
+    missing = [task for task in model.tasks if task not in targets]
+    if missing:
+        raise ValueError(f"`targets` must hold one entry a task, found none for {missing}; given: {sorted(targets)}.")
+
+
+def check_latent(z) -> None:
+    if not isinstance(z, Tensor):
+        raise TypeError(f"`encoder(inputs)` must return one tensor z, found {type(z).__name__}.")
+    if not z.requires_grad:
+        raise ValueError(
+            "`encoder(inputs)` must carry a gradient, found z.requires_grad=False; "
+            "does the encoder detach its output or run under no_grad?"
+        )
+
+
+def check_finite(model: MultiTaskModel, losses: Tensor) -> None:
+    values = losses.tolist()
+    bad = {task: value for task, value in zip(model.tasks, values, strict=True) if not abs(value) < float("inf")}
+    if bad:
+        raise FloatingPointError(
+            f"Losses at the start of a step must be finite, found {bad}; the parameters are as they were. "
+            "A smaller `lr` or `lr_ub` may keep the training from diverging."
+        )

@@ -1,0 +1,1 @@
+"""Data sets as tensors, each with its source, its fingerprint and an embedded stand-in."""

@@ -1,0 +1,157 @@
+"""MultiMNIST: two handwritten digits in one image, one shifted left, one shifted right; the tasks are the two digits.
+
+After Filatov (thesis, section 5.1): both images are shifted by four pixels and overlaid. The digits come from MNIST
+where its files are at hand, else from the 1,797 handwritten digits bundled with scikit-learn.
+"""
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from fastls.datasets.common import DataError, MultiTaskData, Split, check_sha256
+from fastls.paths import DATA
+
+SHIFT = 4  # pixels
+MEAN, STD = 0.1307, 0.3081  # of MNIST's pixels, as usual
+SOURCES = {
+    "mnist": "MNIST",
+    "digits": "scikit-learn digits (stand-in for MNIST)",
+}
+# sha256 and size of the unpacked files of https://yann.lecun.com/exdb/mnist, in torchvision's layout.
+MNIST_FILES = {
+    "train-images-idx3-ubyte": ("ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db", 47_040_016),
+    "train-labels-idx1-ubyte": ("65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5", 60_008),
+    "t10k-images-idx3-ubyte": ("0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7", 7_840_016),
+    "t10k-labels-idx1-ubyte": ("ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2", 10_008),
+}
+DOWNLOAD = "python -m fastls data download multimnist"
+
+
+def load_multimnist(
+    n_train: int = 60_000, n_test: int = 10_000, source: str = "auto", seed: int = 0, root: Path = DATA
+) -> MultiTaskData:
+    """Overlaid pairs of digits, the same on every platform.
+
+    Args:
+        n_train, n_test: number of images. With scikit-learn's digits each split repeats its digits in new pairs.
+        source: "mnist", "digits", or "auto": MNIST where it lies under `root`, else the digits.
+        seed: of the pairing.
+        root: folder with ``MNIST/raw``, as ``torchvision.datasets.MNIST(root)`` reads it.
+
+    Returns:
+        MultiTaskData with tasks "left" and "right", images of shape (N, 1, 28, 28).
+
+    Raises:
+        DataError: files of MNIST are missing, truncated or not MNIST's, or more images are asked for than there are.
+        ValueError: an unknown source, or no images asked for.
+
+    Example:
+        >>> data = load_multimnist(n_train=100, n_test=10, source="digits")
+        >>> data.train.images.shape, sorted(data.train.targets)
+        (torch.Size([100, 1, 28, 28]), ['left', 'right'])
+    """
+    source = find_source(root) if source == "auto" else source
+    if source not in SOURCES:
+        raise ValueError(f"`source` must be 'auto' or one of {sorted(SOURCES)}, found {source!r}.")
+    if min(n_train, n_test) < 1:
+        raise ValueError(f"`n_train` and `n_test` must be at least 1, found {n_train} and {n_test}.")
+    read = {"mnist": lambda: _read_mnist(root), "digits": _read_digits}[source]
+    (train_images, train_labels), (test_images, test_labels) = read()
+    if source == "mnist" and (n_train > len(train_images) or n_test > len(test_images)):
+        raise DataError(
+            f"MNIST has {len(train_images):,} training and {len(test_images):,} test images, "
+            f"found n_train={n_train:,} and n_test={n_test:,}: ask for fewer."
+        )
+    train = _overlay_pairs(train_images, train_labels, n_train, (seed, 0))
+    test = _overlay_pairs(test_images, test_labels, n_test, (seed, 1))
+    return MultiTaskData(source, SOURCES[source], train, test)
+
+
+def find_source(root: Path = DATA) -> str:
+    """ "mnist" where a file of MNIST lies under `root`, else "digits"."""
+    return "mnist" if any((root / "MNIST" / "raw" / name).exists() for name in MNIST_FILES) else "digits"
+
+
+def download_multimnist(root: Path = DATA) -> Path:
+    """Fetch MNIST (11 MB) by torchvision, check it, and return its folder.
+
+    Raises:
+        DataError: no network, or files that are not MNIST's; the folder is as it was.
+    """
+    from torchvision.datasets import MNIST  # imported here: training does without it
+
+    folder = root / "MNIST" / "raw"
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
+        try:
+            MNIST(temporary, train=True, download=True)
+        except (RuntimeError, OSError) as error:
+            raise DataError(
+                f"MNIST could not be fetched ({error}). On a machine with a network, run `{DOWNLOAD}`, or put these "
+                f"files, unpacked, into {folder}: {', '.join(MNIST_FILES)}. "
+                "Without them the scikit-learn digits stand in."
+            ) from error
+        _check_mnist(Path(temporary))
+        for name in MNIST_FILES:
+            os.replace(Path(temporary) / "MNIST" / "raw" / name, folder / name)
+    return folder
+
+
+def _check_mnist(root: Path) -> None:
+    folder = root / "MNIST" / "raw"
+    for name, (sha256, size) in MNIST_FILES.items():
+        path = folder / name
+        advice = f"Run `{DOWNLOAD}` to fetch it anew, or delete the folder to use the scikit-learn digits."
+        if not path.exists():
+            raise DataError(f"{path} is missing: MNIST needs {len(MNIST_FILES)} files. {advice}")
+        if path.stat().st_size != size:
+            raise DataError(f"{path} must have {size:,} bytes, found {path.stat().st_size:,}. {advice}")
+        check_sha256(path, sha256, advice)
+
+
+def _read_mnist(root: Path):
+    _check_mnist(root)
+    folder = root / "MNIST" / "raw"
+
+    def read(name: str, header: int) -> np.ndarray:
+        return np.fromfile(folder / name, dtype=np.uint8, offset=header)
+
+    return tuple(
+        (read(f"{split}-images-idx3-ubyte", 16).reshape(-1, 28, 28), read(f"{split}-labels-idx1-ubyte", 8))
+        for split in ("train", "t10k")
+    )
+
+
+def _read_digits():
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    # 8 → 40 → 20 pixels in whole numbers: the same bytes on every platform; then MNIST's margin of four pixels.
+    large = np.kron(digits.images.astype(np.int64), np.ones((1, 5, 5), dtype=np.int64))
+    small = large.reshape(-1, 20, 2, 20, 2).sum(axis=(2, 4)) * 255 // (4 * 16)
+    images = np.pad(small, ((0, 0), (4, 4), (4, 4))).astype(np.uint8)
+    labels = digits.target.astype(np.uint8)
+    order = _permutation(len(images), (0, 2))
+    train, test = order[: 4 * len(order) // 5], order[4 * len(order) // 5 :]
+    return (images[train], labels[train]), (images[test], labels[test])
+
+
+def _overlay_pairs(images: np.ndarray, labels: np.ndarray, n: int, seed: tuple[int, int]) -> Split:
+    """The i-th image on the left, its partner of a seeded permutation on the right, the brighter pixel of the two."""
+    repeats = -(-n // len(images))
+    left = np.tile(np.arange(len(images)), repeats)[:n]
+    right = np.concatenate([_permutation(len(images), (*seed, block)) for block in range(repeats)])[:n]
+    overlaid = np.zeros((n, 28, 28), dtype=np.uint8)
+    overlaid[:, :, :-SHIFT] = images[left][:, :, SHIFT:]
+    np.maximum(overlaid[:, :, SHIFT:], images[right][:, :, :-SHIFT], out=overlaid[:, :, SHIFT:])
+    targets = {"left": torch.from_numpy(labels[left].astype(np.int64))}
+    targets["right"] = torch.from_numpy(labels[right].astype(np.int64))
+    return Split(torch.from_numpy(overlaid)[:, None], targets, MEAN, STD)
+
+
+def _permutation(n: int, seed: tuple[int, ...]) -> np.ndarray:
+    """From raw 64-bit draws, which NumPy keeps the same for ever; `Generator.permutation` may change."""
+    return np.argsort(np.random.PCG64(list(seed)).random_raw(n), kind="stable")

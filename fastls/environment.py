@@ -1,0 +1,65 @@
+"""What a result was made with: versions, machine, device. Part of every run's header, and `python -m fastls env`."""
+
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from fastls.paths import ROOT
+
+RECORDED = ("torch", "torchvision", "numpy", "scipy")
+
+
+def describe_environment(device: str) -> dict:
+    """Versions, machine and device, as plain values."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else processor_name()
+    return {
+        "python": platform.python_version(),
+        "versions": {package: _version(package) for package in RECORDED},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": name,
+        "cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor_name() -> str:
+    """The processor's own name where Linux tells it."""
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
+    return found.group(1).strip() if found else platform.processor() or platform.machine()
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" becomes "cuda" where there is one, else "cpu".
+
+    Raises:
+        ValueError: another name, or "cuda" without a CUDA device.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"`device` must be 'auto', 'cpu' or 'cuda', found {device!r}.")
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise ValueError("`device` is 'cuda', but torch finds no CUDA device here; use 'cpu' or 'auto'.")
+    return "cuda" if available and device != "cpu" else "cpu"
+
+
+def check_requirements(path: Path = ROOT / "requirements.txt") -> list[tuple[str, str, str | None]]:
+    """(package, pinned version, installed version or None) for each line ``package==version``."""
+    pins = re.findall(r"^([\w-]+)==(\S+)", path.read_text(), flags=re.MULTILINE)
+    return [(package, pinned, _version(package)) for package, pinned in pins]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

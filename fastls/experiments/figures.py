@@ -1,0 +1,111 @@
+"""Figures from rows. Every function returns the figure and the table that it draws, so that tests look at numbers."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fastls.experiments.frames import METRICS
+from fastls.experiments.style import (
+    METRIC_LABELS,
+    line_style,
+    new_figure,
+    share_legend,
+    share_limits,
+    sign,
+    whole_epochs,
+)
+
+
+def draw_samples(images: np.ndarray, captions: list[str], source: str) -> tuple[Figure, pd.DataFrame]:
+    """A row of grey images, (N, H, W) in 0..255, each under its caption."""
+    figure, axes = new_figure(len(images), height=1.8)
+    for panel, image, caption in zip(axes, images, captions, strict=True):
+        panel.imshow(image, cmap="gray_r", vmin=0, vmax=255)
+        panel.set(xticks=[], yticks=[], title=caption)
+        panel.grid(False)
+        panel.spines[:].set_visible(False)
+    sign(figure, source)
+    return figure, pd.DataFrame({"caption": captions, "mean pixel": images.mean(axis=(1, 2))})
+
+
+def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.DataFrame]:
+    """Final metrics of the constant-step methods against their step size; the searches as horizontal lines.
+
+    Points and lines are means over seeds; error bars and bands span all seeds.
+    """
+    final = frame[frame["final"]]
+    table = _summarize(final, ["variant", "lr"])
+    figure, axes = new_figure(4)
+    for panel, metric in zip(axes, METRICS, strict=True):
+        for name in [name for name in ("EqualWeight", "SGD") if name in set(final["variant"])]:
+            rows = table.loc[name].sort_index()
+            spread = [rows[(metric, "mean")] - rows[(metric, "min")], rows[(metric, "max")] - rows[(metric, "mean")]]
+            panel.errorbar(rows.index, rows[(metric, "mean")], yerr=spread, capsize=2, label=name, **line_style(name))
+        for name in ("FBLS", "FBLS+decay"):
+            row = table.loc[name].iloc[0]
+            style = line_style(name)
+            panel.axhline(row[(metric, "mean")], color=style["color"], linestyle=style["linestyle"], label=name)
+            panel.axhspan(row[(metric, "min")], row[(metric, "max")], color=style["color"], alpha=0.15, linewidth=0)
+        panel.set(xscale="log", xlabel="constant step size", title=METRIC_LABELS[metric], ylim=(0, None))
+    share_limits(axes)
+    share_legend(figure, axes[0])
+    sign(figure, source)
+    return figure, table
+
+
+def draw_learning_curves(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> tuple[Figure, pd.DataFrame]:
+    """Metrics against epochs, one line for each label of `lines`: mean over runs, band from the lowest to the highest.
+
+    Args:
+        frame: epochs of runs, with a column ``label``.
+        source: provenance.
+        lines: label -> variant whose style it takes.
+    """
+    table = _summarize(frame[~frame["diverged"]], ["label", "epoch"])
+    figure, axes = new_figure(4)
+    for panel, metric in zip(axes, METRICS, strict=True):
+        for label, name in lines.items():
+            rows = table.loc[label]
+            style = line_style(name) | {"markevery": max(1, len(rows) // 6)}
+            panel.plot(rows.index, rows[(metric, "mean")], label=label, **style)
+            panel.fill_between(
+                rows.index, rows[(metric, "min")], rows[(metric, "max")], color=style["color"], alpha=0.15, linewidth=0
+            )
+        panel.set(xlabel="epoch", title=METRIC_LABELS[metric])
+        if "loss" in metric:
+            panel.set_yscale("log")
+        else:
+            panel.set_ylim(0, None)
+    share_limits(axes)
+    whole_epochs(axes)
+    share_legend(figure, axes[0])
+    sign(figure, source)
+    return figure, table
+
+
+def draw_step_sizes(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> tuple[Figure, pd.DataFrame]:
+    """Step size along training (median, band from 5 % to 95 %), share of steps at the bound, trials per step."""
+    columns = ["step_median", "step_p05", "step_p95", "share_at_bound", "trials", "gain_median"]
+    table = frame[~frame["diverged"]].groupby(["label", "epoch"])[columns].mean()
+    figure, axes = new_figure(3)
+    for label, name in lines.items():
+        rows = table.loc[label]
+        style = line_style(name) | {"markevery": max(1, len(rows) // 6), "label": label}
+        axes[0].plot(rows.index, rows["step_median"], **style)
+        axes[0].fill_between(
+            rows.index, rows["step_p05"], rows["step_p95"], color=style["color"], alpha=0.15, linewidth=0
+        )
+        axes[1].plot(rows.index, rows["share_at_bound"], **style)
+        axes[2].plot(rows.index, rows["trials"], **style)
+    axes[0].set(xlabel="epoch", yscale="log", title="step size η (median, 5-95 %)")
+    axes[1].set(xlabel="epoch", ylim=(-0.03, 1.03), title="share of steps at the bound")
+    axes[2].set(xlabel="epoch", ylim=(0, None), title="trials per step")
+    whole_epochs(axes)
+    share_legend(figure, axes[0])
+    sign(figure, source)
+    return figure, table
+
+
+def _summarize(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Mean, lowest, highest and number of runs of every metric."""
+    return frame.groupby(by)[list(METRICS)].agg(["mean", "min", "max", "count"])

@@ -1,0 +1,90 @@
+"""Rows of runs as data frames, and the line of provenance that every figure and table carries."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from fastls.experiments.store import Run
+
+METRICS = ("train_loss", "test_loss", "train_error", "test_error")
+
+
+class MixedDataError(ValueError):
+    """Runs on different data or devices were about to share a figure or table."""
+
+
+def to_frame(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row per run and epoch: configuration, the row's own values, and each of `METRICS` averaged over the tasks.
+
+    Columns of note: ``variant`` (method, with "+decay" where the bound decays), ``final`` (last epoch of its run).
+    A diverged run has one last row with ``diverged`` true and no metrics.
+    """
+    frame = pd.DataFrame([run.config | {"variant": variant(run.config)} | row for run in runs for row in run.rows])
+    for metric in METRICS:
+        tasks = [column for column in frame if column.startswith(f"{metric}_")]
+        frame[metric] = frame[tasks].mean(axis=1)
+    frame["final"] = (frame["epoch"] == frame["epochs"]) | frame["diverged"]
+    return frame
+
+
+def variant(config: dict) -> str:
+    """The name under which a figure shows a run."""
+    return config["method"] + ("+decay" if "decay_every" in config else "")
+
+
+def provenance(runs: Sequence[Run]) -> str:
+    """Data, sizes, epochs, seeds and device of these runs, in one line.
+
+    Raises:
+        MixedDataError: the runs were not made from the same data.
+    """
+    first = runs[0]
+    _check_same(runs, "data", [run.header["data"]["fingerprint"] for run in runs])
+    _check_same(runs, "device", [run.config["device"] for run in runs])
+    config = first.config
+    parts = [first.header["data"]["description"], f"{config['n_train']:,} training images"]
+    if "epochs" in config:
+        seeds = len({run.config["seed"] for run in runs})
+        parts += [
+            f"{config['n_test']:,} test images",
+            f"{config['epochs']} epochs",
+            f"n = {seeds} seed{'s'[: seeds > 1]}",
+        ]
+    else:
+        parts += [f"{config['rounds']} interleaved epochs a method", first.header["environment"]["device"]]
+        parts += [f"{first.header['environment']['threads']} threads"] if config["device"] == "cpu" else []
+    return " · ".join([*parts, config["device"]])
+
+
+def _check_same(runs: Sequence[Run], what: str, values: list[str]) -> None:
+    if len(set(values)) > 1:
+        files = ", ".join(f"{run.header['key']}: {value}" for run, value in zip(runs, values, strict=True))
+        raise MixedDataError(f"Runs in one figure or table must share their {what}, found {files}.")
+
+
+def label_searches(
+    constant: pd.DataFrame, betas: pd.DataFrame, also: dict[str, float]
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Epochs of FBLS, FBLS+decay and of `also`, method -> β, with a column ``label``; and label -> style."""
+    plain = constant[constant["variant"].isin(["FBLS", "FBLS+decay"])]
+    parts, lines = [plain.assign(label=plain["variant"])], {"FBLS": "FBLS", "FBLS+decay": "FBLS+decay"}
+    for name, beta in also.items():
+        label = f"{name}, β = {beta:g}"
+        parts.append(betas[(betas["variant"] == name) & (betas["beta"] == beta)].assign(label=label))
+        lines[label] = "FBLS, other β" if name == "FBLS" else name
+    return pd.concat(parts, ignore_index=True), lines
+
+
+def label_constant_steps(constant: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Epochs of each constant-step method at its best step by final test loss, and of SGD at its smallest; as above."""
+    final = constant[constant["final"]]
+    parts, lines = [], {}
+    for name in ("SGD", "EqualWeight"):
+        losses = final[final["variant"] == name].groupby("lr")["test_loss"].mean()
+        shown = {losses.idxmin(): (f"{name} {losses.idxmin():g} (best)", name)}
+        if name == "SGD" and losses.index.min() not in shown:
+            shown[losses.index.min()] = (f"SGD {losses.index.min():g} (smallest)", "SGD, smallest")
+        for step, (label, style) in shown.items():
+            parts.append(constant[(constant["variant"] == name) & (constant["lr"] == step)].assign(label=label))
+            lines[label] = style
+    return pd.concat(parts, ignore_index=True), lines

@@ -1,0 +1,232 @@
+"""Every notebook at one profile, one after the other; strict about what goes in and what comes out."""
+
+import multiprocessing
+import os
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import yaml
+
+from fastls.environment import resolve_device
+from fastls.experiments.notebooks import check_parameters, execute, read_script, stamp
+from fastls.paths import ROOT, write_atomically
+
+COMMITTED = ("paper", "record")  # profiles whose figures and runs go where git keeps them
+RECORD = "record"
+# The same for every kernel, whatever the user's shell says.
+KERNEL_ENVIRONMENT = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTHONHASHSEED": "0"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to run.
+
+    Attributes:
+        script: the percent script.
+        parameters: what papermill injects.
+        executed: where the executed notebook goes, failed or not.
+        artefacts: files that it must write.
+        quiet: no progress bars; they would be stored in the notebook, other ones every time.
+    """
+
+    script: Path
+    parameters: dict
+    executed: Path
+    artefacts: tuple[Path, ...]
+    quiet: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.script.stem
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a job.
+
+    `problem` is None when all went well. `peak_mb` is of the largest process below the runner's; Linux counts what the
+    runner itself held when it started that one, so it is an upper bound for a notebook smaller than the runner.
+    """
+
+    job: Job
+    problem: str | None
+    seconds: float
+    peak_mb: float
+    written: int
+
+
+def reproduce(
+    profile: str = "quick", only: Sequence[str] = (), device: str = "auto", jobs: int = 1, root: Path = ROOT
+) -> int:
+    """Run the notebooks and print a table of what became of them.
+
+    Args:
+        profile: of ``notebooks/profiles.yaml``.
+        only: names of notebooks, such as "03_multimnist"; none for all.
+        device: "auto", "cpu" or "cuda".
+        jobs: training runs at once within a notebook.
+        root: of the repository. Figures and runs of the profiles in `COMMITTED` go to ``figures`` and ``data/runs``,
+            all else below ``build/<profile>``.
+
+    Returns:
+        0, or 1 if a notebook failed or left out a file; the others were run all the same.
+
+    Raises:
+        ValueError: unknown profile, notebook, device or parameter, a notebook without parameters cell, ``jobs < 1``.
+            Nothing has been run then.
+    """
+    return _finish(run_jobs(plan(profile, only, device, jobs, root)), root)
+
+
+def write_notebooks(only: Sequence[str] = (), root: Path = ROOT) -> int:
+    """Execute the notebooks at the profile of the committed runs and write each, stamped, beside its script.
+
+    A notebook that fails stays as it was; what was executed of it lies in ``build/record/notebooks``.
+
+    Returns:
+        As `reproduce`.
+    """
+    results = run_jobs(plan(RECORD, only, "cpu", 1, root, quiet=True))
+    for result in results:
+        if not result.problem:
+            job = result.job
+            notebook = stamp(nbformat.read(job.executed, as_version=4), job.parameters)
+            write_atomically(job.script.with_suffix(".ipynb"), nbformat.writes(notebook) + "\n")
+    return _finish(results, root)
+
+
+def plan(profile: str, only: Sequence[str], device: str, jobs: int, root: Path, quiet: bool = False) -> list[Job]:
+    """The jobs, in the order of the notebooks' names, with everything checked that can be checked before running."""
+    if jobs < 1:
+        raise ValueError(f"`jobs` must be at least 1, found {jobs}.")
+    scripts = find_scripts(root / "notebooks", only)
+    artefacts = read_artefacts(root)
+    build = Path("build") / profile
+    runs_dir, figures_dir = ("data/runs", "figures") if profile in COMMITTED else (build / "runs", build / "figures")
+    common = {
+        "device": resolve_device(device),
+        "jobs": jobs,
+        "runs_dir": str(runs_dir),
+        "figures_dir": str(figures_dir),
+    }
+    return [
+        Job(
+            script,
+            notebook_parameters(script, profile, common),
+            root / build / "notebooks" / f"{script.stem}.ipynb",
+            tuple(root / figures_dir / name for name in artefacts.get(script.stem, ())),
+            quiet,
+        )
+        for script in scripts
+    ]
+
+
+def find_scripts(folder: Path, only: Sequence[str] = ()) -> list[Path]:
+    """The notebooks' scripts ``NN_name.py``, all or those named.
+
+    Raises:
+        ValueError: a name that is not there.
+    """
+    scripts = {script.stem: script for script in sorted(folder.glob("[0-9][0-9]_*.py"))}
+    unknown = [name for name in only if name not in scripts]
+    if unknown:
+        known = ", ".join(scripts) or "none"
+        raise ValueError(f"There is no notebook {', '.join(unknown)}; the notebooks are {known}.")
+    return [script for name, script in scripts.items() if not only or name in only]
+
+
+def notebook_parameters(script: Path, profile: str, common: dict) -> dict:
+    """The parameters of a notebook: those of its profile in the ``profiles.yaml`` beside it, and the common ones.
+
+    Raises:
+        ValueError: unknown profile, no entry for this notebook, or a parameter that the notebook lacks.
+    """
+    profiles = yaml.safe_load((script.parent / "profiles.yaml").read_text(encoding="utf-8"))
+    if profile not in profiles:
+        raise ValueError(f"`profile` must be one of {', '.join(profiles)}, found {profile!r}.")
+    if script.stem not in (profiles[profile] or {}):
+        raise ValueError(f"profiles.yaml must have {script.stem} below {profile}: {{}} where the defaults will do.")
+    parameters = profiles[profile][script.stem] | common
+    check_parameters(parameters, read_script(script), script.stem)
+    return parameters
+
+
+def read_artefacts(root: Path) -> dict[str, list[str]]:
+    """Notebook -> names of the files that ``figures/artifacts.yaml`` says it writes."""
+    files: dict[str, list[str]] = {}
+    for artefact in yaml.safe_load((root / "figures" / "artifacts.yaml").read_text(encoding="utf-8")):
+        files.setdefault(artefact["notebook"], []).extend(artefact["files"])
+    return files
+
+
+def run_jobs(jobs: Sequence[Job]) -> list[Result]:
+    """Run each in a fresh process, so that its peak memory is its own and its crash only its own."""
+    results = []
+    for i, job in enumerate(jobs, 1):
+        print(f"[{i}/{len(jobs)}] {job.name}", file=sys.stderr, flush=True)
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            try:
+                results.append(pool.submit(run_job, job).result())
+            except BrokenProcessPool:
+                results.append(Result(job, "its process was killed, perhaps for want of memory", 0.0, 0.0, 0))
+    return results
+
+
+def run_job(job: Job) -> Result:
+    """Execute one notebook in a kernel below this process and see what it wrote."""
+    os.environ.update(KERNEL_ENVIRONMENT | ({"TQDM_DISABLE": "1"} if job.quiet else {}))
+    before = {path: _identity(path) for path in job.artefacts}
+    start = time.perf_counter()
+    try:
+        execute(job.script, job.executed, job.parameters)
+        problem = None
+    except Exception as error:  # whatever a notebook does must not stop the ones after it
+        problem = _describe(error)
+    missing = [path.name for path in job.artefacts if _identity(path) in (None, before[path])]
+    if missing and not problem:
+        problem = f"these files of figures/artifacts.yaml were not written, or are empty: {', '.join(missing)}"
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return Result(job, problem, time.perf_counter() - start, peak, len(job.artefacts) - len(missing))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Changes whenever the file is written; None for a file that is missing or empty."""
+    if not path.exists() or not path.stat().st_size:
+        return None
+    return path.stat().st_ino, path.stat().st_mtime_ns
+
+
+def _describe(error: Exception) -> str:
+    """One line; papermill's own message is a page."""
+    if hasattr(error, "ename"):
+        return f"cell [{error.exec_count}] raised {error.ename}: {error.evalue.splitlines()[0] if error.evalue else ''}"
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
+def format_results(results: Sequence[Result], root: Path) -> str:
+    """The closing table, and a line for each problem."""
+    width = max([len("notebook"), *(len(result.job.name) for result in results)])
+    lines = [f"{'notebook':<{width}}  status  seconds  peak MB  artefacts written"]
+    for result in results:
+        status = "FAILED" if result.problem else "ok"
+        count = f"{result.written} of {len(result.job.artefacts)} files"
+        where = f" in {result.job.parameters['figures_dir']}" if result.written else ""
+        numbers = f"{status:<6}  {result.seconds:7.1f}  {result.peak_mb:7.0f}"
+        lines.append(f"{result.job.name:<{width}}  {numbers}  {count}{where}")
+    for result in results:
+        if result.problem:
+            evidence = result.job.executed.relative_to(root)
+            lines.append(f"{result.job.name}: {result.problem} (see {evidence})")
+    return "\n".join(lines)
+
+
+def _finish(results: Sequence[Result], root: Path) -> int:
+    print(format_results(results, root))
+    return int(any(result.problem for result in results))

@@ -1,0 +1,272 @@
+"""One training run: a configuration in, a row per epoch out. Resumable at the last finished epoch."""
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import fastls
+from fastls.datasets.common import MultiTaskData, Split
+from fastls.datasets.multimnist import load_multimnist
+from fastls.environment import describe_environment
+from fastls.experiments.store import Run, RunStore, StoreError
+from fastls.models.lenet import lenet
+from fastls.models.multitask import MultiTaskModel
+from fastls.paths import write_atomically
+
+EVALUATION_BATCH = 1000
+ADVICE = "Delete it and run again."
+
+LOADERS: dict[str, Callable[..., MultiTaskData]] = {"multimnist": load_multimnist}
+MODELS: dict[str, Callable[[], MultiTaskModel]] = {"multimnist": lenet}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a run's rows; its hash is the key of the run.
+
+    Attributes:
+        dataset, source, n_train, n_test: the data, as its loader takes them; source is resolved, never "auto".
+        method: "SGD", "BLS", "MGDA-UB", "FBLS" or "EqualWeight".
+        lr: constant step size, or the upper bound lr_ub of a search.
+        direction: rule for the common direction; None for EqualWeight.
+        beta, gamma, floor, form: of the Armijo test; None without a search.
+        decay_every: epochs after which `lr` is halved, again and again; None for never.
+        batch_size, epochs, seed, device: as usual; the seed decides initial weights, order of batches and dropout.
+
+    Raises:
+        ValueError: an unresolved source, or a number of epochs or a batch size below 1.
+    """
+
+    dataset: str
+    source: str
+    n_train: int
+    n_test: int
+    method: str
+    lr: float
+    epochs: int
+    seed: int
+    direction: str | None = "mgda"
+    beta: float | None = None
+    gamma: float | None = None
+    floor: float | None = None
+    form: int | None = None
+    decay_every: int | None = None
+    batch_size: int = 256
+    device: str = "cpu"
+
+    def __post_init__(self):
+        if self.source == "auto":
+            raise ValueError("`source` must be a source by name, since it is part of the key, found 'auto'.")
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, found {getattr(self, name)}.")
+
+    @property
+    def label(self) -> str:
+        return f"{self.dataset}-{self.method}"
+
+    @property
+    def identity(self) -> dict:
+        """What the key is made of: the fields that are set, so that a field added later leaves old keys alone."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def make_optimizer(config: RunConfig, model: MultiTaskModel):
+    """The optimizer of a configuration."""
+    if config.method == "EqualWeight":
+        return fastls.EqualWeight(model, config.lr)
+    if config.method in ("SGD", "MGDA-UB"):
+        constant = {"SGD": fastls.SGD, "MGDA-UB": fastls.MGDAUB}[config.method]
+        return constant(model, config.lr, config.direction)
+    search = fastls.Backtracking(config.beta, config.gamma, config.floor, config.form)
+    return {"BLS": fastls.BLS, "FBLS": fastls.FBLS}[config.method](model, config.lr, config.direction, search)
+
+
+@functools.lru_cache(maxsize=2)
+def load_data(dataset: str, source: str, n_train: int, n_test: int, device: str) -> MultiTaskData:
+    """The data of a run on its device, kept for the next run of the same process."""
+    return LOADERS[dataset](n_train=n_train, n_test=n_test, source=source).to(device)
+
+
+def is_complete(run: Run) -> bool:
+    """All epochs are there, or the run diverged, and its last row says so."""
+    return bool(run.rows) and (len(run.rows) == run.config["epochs"] or run.rows[-1]["diverged"])
+
+
+def execute(config: RunConfig, store: RunStore, on_epoch: Callable[[], None] = lambda: None) -> Run:
+    """Train as configured, saving a row an epoch; go on from the last saved epoch if there is one.
+
+    Args:
+        config: the run.
+        store: where rows go; a checkpoint lies beside them until the run is complete.
+        on_epoch: called after every epoch that was trained here.
+
+    Returns:
+        The complete run.
+
+    Raises:
+        StoreError: the stored file or checkpoint is corrupt, or was made from other data.
+        DataError: the data set is missing or damaged.
+    """
+    stored = store.load(config.label, config.identity)
+    checkpoint = store.path(config.label, config.identity).with_suffix(".checkpoint")
+    if stored and is_complete(stored):
+        checkpoint.unlink(missing_ok=True)
+        return stored
+    data = load_data(config.dataset, config.source, config.n_train, config.n_test, config.device)
+    training = Training(config, data)
+    header = {
+        "data": {"source": data.source, "description": data.description, "fingerprint": data.fingerprint},
+        "environment": describe_environment(config.device),
+    }
+    if checkpoint.exists():
+        training.restore(checkpoint, data.fingerprint)
+        store.save(config.label, config.identity, header, training.rows)  # the kill may have come before this
+    while not training.finished:
+        training.run_epoch()
+        # The checkpoint holds the rows too and goes first: a kill between the two writes loses nothing.
+        training.save(checkpoint, data.fingerprint)
+        store.save(config.label, config.identity, header, training.rows)
+        on_epoch()
+    checkpoint.unlink(missing_ok=True)
+    return store.load(config.label, config.identity)
+
+
+class Training:
+    """Model, optimizer and rows of a run under way."""
+
+    def __init__(self, config: RunConfig, data: MultiTaskData):
+        self.config, self.data = config, data
+        torch.manual_seed(config.seed)
+        self.model = MODELS[config.dataset]().to(config.device)
+        self.optimizer = make_optimizer(config, self.model)
+        decay_every = config.decay_every or config.epochs + 1
+        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, decay_every, gamma=0.5)
+        self.rows: list[dict] = []
+
+    @property
+    def finished(self) -> bool:
+        return len(self.rows) == self.config.epochs or bool(self.rows and self.rows[-1]["diverged"])
+
+    def run_epoch(self) -> None:
+        """Train one epoch, evaluate, append its row."""
+        epoch = len(self.rows) + 1
+        bound = self.optimizer.lr
+        try:
+            records, seconds = self.train_epoch(epoch)
+        except FloatingPointError:
+            self.rows.append({"epoch": epoch, "diverged": True})
+            return
+        # Train metrics on as many images as the test set has: an unbiased look at a fraction of the cost.
+        train = evaluate(self.model, self.data.train.first(len(self.data.test)))
+        test = evaluate(self.model, self.data.test)
+        metrics = {f"train_{name}": value for name, value in train.items()}
+        metrics |= {f"test_{name}": value for name, value in test.items()}
+        if None in metrics.values():  # the last step of the epoch went astray
+            self.rows.append({"epoch": epoch, "diverged": True})
+            return
+        row = {"epoch": epoch, "diverged": False, "seconds": round(seconds, 4), "lr": bound}
+        self.rows.append(row | metrics | summarize_steps(records, bound))
+        self.scheduler.step()
+
+    def train_epoch(self, epoch: int) -> tuple[list[fastls.StepRecord], float]:
+        """All batches once, in an order that the seed and the epoch decide; seconds with the device synchronised."""
+        config, train = self.config, self.data.train
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(1_000_003 * config.seed + epoch))
+        self.model.train()
+        synchronize(config.device)
+        start = time.perf_counter()
+        records = [self.optimizer.step(*train.batch(i)) for i in order.to(config.device).split(config.batch_size)]
+        synchronize(config.device)
+        return records, time.perf_counter() - start
+
+    def save(self, path: Path, fingerprint: str) -> None:
+        state = {
+            "rows": self.rows,
+            "fingerprint": fingerprint,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "generators": [torch.get_rng_state()]
+            + ([torch.cuda.get_rng_state()] if self.config.device == "cuda" else []),
+        }
+        content = BytesIO()
+        torch.save(state, content)
+        write_atomically(path, content.getvalue())
+
+    def restore(self, path: Path, fingerprint: str) -> None:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            found = state["fingerprint"]
+            if found == fingerprint:
+                self._set_state(state)
+        except Exception as error:
+            what = type(error).__name__
+            raise StoreError(
+                f"{path} must be a checkpoint of this run, found one unreadable ({what}). {ADVICE}"
+            ) from error
+        if found != fingerprint:
+            raise StoreError(f"{path} must be made from the data at hand, {fingerprint}, found {found}. {ADVICE}")
+
+    def _set_state(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generators"][0])
+        if self.config.device == "cuda":
+            torch.cuda.set_rng_state(state["generators"][1])
+        self.rows = state["rows"]
+
+
+@torch.no_grad()
+def evaluate(model: MultiTaskModel, split: Split) -> dict[str, float]:
+    """Mean loss and error (1 − accuracy) by task, in evaluation mode: ``loss_left``, ``error_left``, ..."""
+    model.eval()
+    losses = dict.fromkeys(model.tasks, 0.0)
+    errors = dict.fromkeys(model.tasks, 0)
+    for start in range(0, len(split), EVALUATION_BATCH):
+        inputs, targets = split.batch(slice(start, start + EVALUATION_BATCH))
+        for task, output in model(inputs).items():
+            losses[task] += model.losses[task](output, targets[task]).double() * len(inputs)
+            errors[task] += (output.argmax(1) != targets[task]).sum()
+    model.train()
+    metrics = {f"loss_{task}": rounded(losses[task] / len(split)) for task in model.tasks}
+    return metrics | {f"error_{task}": rounded(errors[task] / len(split)) for task in model.tasks}
+
+
+def summarize_steps(records: list[fastls.StepRecord], bound: float) -> dict:
+    """Step sizes, trials, gain and passes of an epoch's steps."""
+    steps = np.array([record.step_size for record in records])
+    low, median, high = np.quantile(steps, [0.05, 0.5, 0.95])
+    gains = [float(record.gain) for record in records if record.gain is not None]
+    passes = {
+        name: rounded(np.mean([getattr(record.passes, name) for record in records]))
+        for name in asdict(records[0].passes)
+    }
+    return {
+        "step_median": rounded(median),
+        "step_p05": rounded(low),
+        "step_p95": rounded(high),
+        "share_at_bound": rounded(np.mean(steps >= bound)),
+        "trials": rounded(np.mean([record.trials for record in records])),
+        "accepted": rounded(np.mean([record.accepted for record in records])),
+        "gain_median": rounded(np.median(gains)) if gains else None,
+        **passes,
+    }
+
+
+def rounded(value) -> float | None:
+    """Seven significant digits: what float32 losses carry. Not finite becomes None, since JSON has no NaN."""
+    value = float(f"{float(value):.7g}")
+    return value if np.isfinite(value) else None
+
+
+def synchronize(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()

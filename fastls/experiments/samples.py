@@ -1,0 +1,38 @@
+"""A few images of a data set, kept in the store, so that they can be drawn where the data set is not."""
+
+import base64
+
+import numpy as np
+
+from fastls.experiments.runs import load_data
+from fastls.experiments.store import Run, RunStore
+from fastls.experiments.sweeps import Protocol
+
+
+def store_samples(protocol: Protocol, store: RunStore, count: int = 8) -> Run:
+    """The first test images with their labels, a row each: ``pixels`` (base64 of uint8), ``shape``, ``labels``."""
+    label, config = (
+        f"{protocol.dataset}-samples",
+        {"dataset": protocol.dataset, "source": protocol.source, "count": count},
+    )
+    stored = store.load(label, config)
+    if stored:
+        return stored
+    data = load_data(protocol.dataset, protocol.source, protocol.n_train, protocol.n_test, "cpu")
+    split = data.test.first(count)
+    rows = [
+        {
+            "pixels": base64.b64encode(image.numpy().tobytes()).decode(),
+            "shape": list(image.shape),
+            "labels": {task: int(target[i]) for task, target in split.targets.items()},
+        }
+        for i, image in enumerate(split.images)
+    ]
+    store.save(label, config, {"data": {"source": data.source, "description": data.description}}, rows)
+    return store.load(label, config)
+
+
+def read_samples(run: Run) -> tuple[np.ndarray, list[dict]]:
+    """Images (N, C, H, W) uint8 and their labels by task."""
+    images = [np.frombuffer(base64.b64decode(row["pixels"]), np.uint8).reshape(row["shape"]) for row in run.rows]
+    return np.stack(images), [row["labels"] for row in run.rows]

@@ -1,0 +1,99 @@
+"""The store: one small JSON-lines file a run, a header and then its rows, under a key made of all that decides them."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastls.paths import write_atomically
+
+FORMAT = "fastls-run"
+STORED_ONLY = "FASTLS_STORED_ONLY"  # set: draw from stored runs, make none
+# Raise it when a change to algorithms, models or data sets alters results: stored runs then no longer count.
+RESULTS_VERSION = 1
+
+
+class StoreError(Exception):
+    """A file of the store that cannot be used. The message names it, what was found, and what to do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A header (format, key, config, data, environment) and rows, each a flat dict."""
+
+    header: dict
+    rows: tuple[dict, ...]
+
+    @property
+    def config(self) -> dict:
+        return self.header["config"]
+
+
+def compute_key(config: dict) -> str:
+    """Sixteen hexadecimal digits of the sha256 of a configuration and `RESULTS_VERSION`."""
+    canonical = json.dumps({"config": config, "results_version": RESULTS_VERSION}, sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+class RunStore:
+    """Runs as files ``<label>-<key>.jsonl`` in one folder.
+
+    Args:
+        root: the folder; made when the first run is saved.
+    """
+
+    def __init__(self, root: Path):
+        self.root = Path(root)
+
+    def path(self, label: str, config: dict) -> Path:
+        return self.root / f"{label}-{compute_key(config)}.jsonl"
+
+    def load(self, label: str, config: dict) -> Run | None:
+        """The stored run of this configuration, or None.
+
+        Raises:
+            StoreError: the file is not a run, or not the run that its name promises; or there is no file, and the
+                environment variable `STORED_ONLY` is set.
+        """
+        path = self.path(label, config)
+        if path.exists():
+            return read_run(path)
+        if os.environ.get(STORED_ONLY):
+            raise StoreError(
+                f"{path} is missing, and {STORED_ONLY} allows stored runs alone. Unset it to make the run."
+            )
+        return None
+
+    def save(self, label: str, config: dict, header: dict, rows: Iterable[dict]) -> Path:
+        """Write the run, whole or not at all."""
+        path = self.path(label, config)
+        header = {"format": FORMAT, "key": compute_key(config), "config": config, **header}
+        lines = [json.dumps(line, allow_nan=False, ensure_ascii=False) for line in (header, *rows)]
+        write_atomically(path, "\n".join(lines) + "\n")
+        return path
+
+
+_ADVICE = "Delete the file (or restore it from git) and run again."
+
+
+def read_run(path: Path) -> Run:
+    """A run from its file.
+
+    Raises:
+        StoreError: not JSON lines, not of this format, or a key that is not that of its configuration.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            header, *rows = (json.loads(line) for line in file)
+    except ValueError as error:
+        raise StoreError(f"{path} must hold a JSON object a line, found something else ({error}). {_ADVICE}") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise StoreError(f'{path} must begin with a header of "format": "{FORMAT}", found none. {_ADVICE}')
+    if not all(isinstance(row, dict) for row in rows):
+        raise StoreError(f"{path} must hold a JSON object a line, found another kind of row. {_ADVICE}")
+    key = compute_key(header.get("config"))
+    if header.get("key") != key or not path.stem.endswith(key):
+        raise StoreError(f"{path} must be named after the key of its configuration, {key}. {_ADVICE}")
+    return Run(header, tuple(rows))

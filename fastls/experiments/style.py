@@ -1,0 +1,97 @@
+"""One look for all figures: a size, a font, and a colour, line and marker for every method, legible in grey."""
+
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from fastls.paths import write_atomically
+
+WIDTH = 10.0  # inches, of a figure of four panels
+_COLOURS = sns.color_palette("colorblind")
+# variant -> colour, line, marker
+METHOD_STYLES = {
+    "EqualWeight": (_COLOURS[7], (0, (1, 1)), "x"),
+    "SGD": (_COLOURS[0], "--", "o"),
+    "BLS": (_COLOURS[1], "-.", "s"),
+    "MGDA-UB": (_COLOURS[4], (0, (3, 1, 1, 1)), "^"),
+    "FBLS": (_COLOURS[2], "-", "D"),
+    "SGD, smallest": (_COLOURS[9], "--", "."),
+    "FBLS, other β": ("#00523b", "-", "P"),
+    "FBLS+decay": (_COLOURS[3], (0, (5, 1)), "v"),
+}
+METRIC_LABELS = {
+    "train_loss": "train loss",
+    "test_loss": "test loss",
+    "train_error": "train error",
+    "test_error": "test error",
+}
+
+
+def use_style() -> None:
+    """Set matplotlib up for every figure of the project."""
+    sns.set_theme(context="paper", style="ticks", palette="colorblind")
+    matplotlib.rcParams |= {
+        "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters everywhere
+        "font.size": 9,
+        "axes.grid": True,
+        "grid.alpha": 0.3,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+        "pdf.fonttype": 42,
+        "savefig.dpi": 110,
+        "figure.dpi": 80,
+        "figure.constrained_layout.use": True,
+    }
+
+
+def line_style(name: str) -> dict:
+    """Keyword arguments of `Axes.plot` for a variant."""
+    colour, line, marker = METHOD_STYLES[name]
+    return {"color": colour, "linestyle": line, "marker": marker, "markersize": 4, "linewidth": 1.5}
+
+
+def new_figure(columns: int, height: float = 2.8, **options):
+    """A row of panels at the project's width."""
+    use_style()
+    return plt.subplots(1, columns, figsize=(WIDTH, height), **options)
+
+
+def share_limits(axes, pairs=((0, 1), (2, 3))) -> None:
+    """The same y-range in panels that are compared: train beside test."""
+    for left, right in pairs:
+        limits = [axes[left].get_ylim(), axes[right].get_ylim()]
+        for panel in (axes[left], axes[right]):
+            panel.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+
+
+def share_legend(figure: Figure, panel) -> None:
+    """One legend above all panels, since all show the same lines."""
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8)
+
+
+def whole_epochs(axes) -> None:
+    for panel in axes:
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+
+
+def sign(figure: Figure, text: str) -> None:
+    """Print the provenance under the panels."""
+    figure.supxlabel(text, fontsize=7, color="0.35")
+
+
+def save_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
+    """Write ``name.pdf`` and ``name.png``; the bytes depend on the drawing alone."""
+    paths = []
+    for suffix, metadata in (("pdf", {"CreationDate": None, "Producer": None}), ("png", {"Software": None})):
+        content = BytesIO()
+        figure.savefig(content, format=suffix, metadata=metadata)
+        paths.append(folder / f"{name}.{suffix}")
+        write_atomically(paths[-1], content.getvalue())
+    return paths

@@ -1,0 +1,77 @@
+"""Seconds per epoch of the five methods, interleaved on one machine: what the paper's tables of times compare.
+
+Every round trains one epoch with each method in turn, each on a network of its own, so that a machine that slows down
+or warms up does so for all. Ratios are taken within a round. The order turns from round to round.
+"""
+
+from dataclasses import dataclass, replace
+
+from fastls.environment import describe_environment
+from fastls.experiments.runs import RunConfig, Training, load_data, summarize_steps
+from fastls.experiments.store import Run, RunStore
+from fastls.experiments.sweeps import LR_UB, SEARCH, Protocol
+
+METHODS = ("EqualWeight", "SGD", "BLS", "MGDA-UB", "FBLS")
+LR = 0.1  # of the methods without a search; their time does not depend on it
+WARM_UP_IMAGES = 2_560
+
+
+@dataclass(frozen=True)
+class TimingConfig:
+    """An interleaved timing; its hash is the key of the stored run.
+
+    Attributes:
+        protocol: data and device; its sweep is not used.
+        rounds: measured epochs per method.
+    """
+
+    protocol: Protocol
+    rounds: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.protocol.dataset}-timing"
+
+    @property
+    def identity(self) -> dict:
+        base = self.method_config("SGD")
+        data = {name: getattr(base, name) for name in ("dataset", "source", "n_train", "batch_size", "device")}
+        return data | {"rounds": self.rounds, "methods": list(METHODS), "lr": LR, "lr_ub": LR_UB, **SEARCH}
+
+    def method_config(self, method: str) -> RunConfig:
+        if method in ("BLS", "FBLS"):
+            return self.protocol.run(method, LR_UB, seed=0, **SEARCH)
+        return self.protocol.run(method, LR, seed=0)
+
+
+def execute_timing(config: TimingConfig, store: RunStore) -> Run:
+    """Measure, save whole, and return a run with a row per round and method; nothing is measured twice.
+
+    Raises:
+        StoreError: the stored file is corrupt.
+        DataError: the data set is missing or damaged.
+    """
+    stored = store.load(config.label, config.identity)
+    if stored:
+        return stored
+    size = config.protocol
+    data = load_data(size.dataset, size.source, size.n_train, size.n_test, size.device)
+    warm_up = replace(data, train=data.train.first(WARM_UP_IMAGES))
+    for method in METHODS:
+        Training(config.method_config(method), warm_up).train_epoch(1)
+    trainings = {method: Training(config.method_config(method), data) for method in METHODS}
+    rows = []
+    for turn in range(config.rounds):
+        first = turn % len(METHODS)
+        for method in METHODS[first:] + METHODS[:first]:
+            records, seconds = trainings[method].train_epoch(turn + 1)
+            summary = summarize_steps(records, trainings[method].optimizer.lr)
+            counted = {name: value for name, value in summary.items() if "forward" in name or "backward" in name}
+            row = {"round": turn, "method": method, "seconds": round(seconds, 4), "steps": len(records)}
+            rows.append(row | {"trials": summary["trials"]} | counted)
+    header = {
+        "data": {"source": data.source, "description": data.description, "fingerprint": data.fingerprint},
+        "environment": describe_environment(size.device),
+    }
+    store.save(config.label, config.identity, header, rows)
+    return store.load(config.label, config.identity)

@@ -1,0 +1,1 @@
+"""Networks under one contract: an encoder, a decoder per task, a loss per task."""

@@ -1,0 +1,35 @@
+"""Where things stand in the repository, found from this file, so that the working directory never matters."""
+
+import os
+import uuid
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "data"
+FIGURES = ROOT / "figures"
+NOTEBOOKS = ROOT / "notebooks"
+
+
+def in_repository(path: str | Path) -> Path:
+    """An absolute path as it is, a relative one from the root of the repository."""
+    return ROOT / path
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write beside the target, then rename: whoever looks sees the old file or the new one, whole.
+
+    Raises:
+        OSError: a full disk and the like; the message names the file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror or error}; what was there before is whole", str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)

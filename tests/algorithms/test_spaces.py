@@ -1,0 +1,125 @@
+"""One evaluation of a batch holds the gradients that T separate autograd calls give; φ has the slopes it is said to."""
+
+import pytest
+import torch
+from helpers import batch, copies, equal, mlp
+from torch import nn
+
+from fastls import MultiTaskModel
+from fastls.algorithms.spaces import Evaluation, LatentSpace, ParameterSpace, Snapshot, trainable
+
+SPACES = [LatentSpace, ParameterSpace]
+TASKS = [1, 2, 5]
+
+
+def separate_losses(model: MultiTaskModel, z, targets) -> list[torch.Tensor]:
+    return [model.losses[task](model.decoders[task](z), targets[task]) for task in model.tasks]
+
+
+def separate_gradients(model: MultiTaskModel, inputs, targets, wanted: str) -> torch.Tensor:
+    """(T, n): one autograd call per task on a graph of its own."""
+    rows = []
+    for task in range(len(model.tasks)):
+        z = model.encoder(inputs)
+        loss = separate_losses(model, z, targets)[task]
+        leaves = [z] if wanted == "z" else list(model.encoder.parameters())
+        rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, leaves)]))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("tasks", TASKS)
+@pytest.mark.parametrize(("space", "wanted"), [(LatentSpace(), "z"), (ParameterSpace(), "theta")])
+def test_task_gradients_equal_separate_autograd_calls(space, wanted, tasks):
+    model, (inputs, targets) = mlp(tasks), batch(tasks)
+    gradients = space.gradients(Evaluation(model, inputs, targets, replayable=False))
+    assert torch.allclose(gradients, separate_gradients(model, inputs, targets, wanted), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("tasks", TASKS)
+def test_own_gradients_are_those_of_the_unscaled_loss(tasks):
+    model, (inputs, targets) = mlp(tasks), batch(tasks)
+    evaluation = Evaluation(model, inputs, targets, replayable=False)
+    losses = separate_losses(model, model.encoder(inputs), targets)
+    assert torch.equal(evaluation.losses, torch.stack(losses).detach())
+    for loss, decoder, own in zip(losses, model.decoders.values(), evaluation.own_gradients, strict=True):
+        expected = torch.autograd.grad(loss, list(decoder.parameters()), retain_graph=True)
+        assert all(torch.allclose(g, h, rtol=1e-12, atol=1e-14) for g, h in zip(own, expected, strict=True))
+
+
+@pytest.mark.parametrize("tasks", TASKS)
+@pytest.mark.parametrize("Space", SPACES)
+def test_shared_direction_is_the_gradient_of_the_weighted_loss(Space, tasks):
+    model, (inputs, targets) = mlp(tasks), batch(tasks)
+    weights = torch.rand(tasks, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    evaluation, space = Evaluation(model, inputs, targets, replayable=False), Space()
+    shared = space.shared_direction(evaluation, weights @ space.gradients(evaluation))
+    weighted = weights @ torch.stack(separate_losses(model, model.encoder(inputs), targets))
+    expected = torch.autograd.grad(weighted, list(model.encoder.parameters()))
+    assert all(torch.allclose(d, g, rtol=1e-10, atol=1e-12) for d, g in zip(shared, expected, strict=True))
+
+
+@pytest.mark.parametrize("tasks", TASKS)
+@pytest.mark.parametrize("Space", SPACES)
+def test_slopes_are_the_derivative_of_phi_at_zero(Space, tasks):
+    """d is any combination, not only the best one: slope_t = ‖∂L_t/∂θ_t‖² + ⟨g_t, d⟩."""
+    model, (inputs, targets) = mlp(tasks), batch(tasks)
+    evaluation, space = Evaluation(model, inputs, targets, replayable=True), Space()
+    gradients = space.gradients(evaluation)
+    direction = torch.linspace(0.2, 1.0, tasks, dtype=torch.float64) @ gradients
+    h = 1e-5
+    numeric = (
+        space.losses_at(evaluation, direction, -h).double() - space.losses_at(evaluation, direction, h).double()
+    ) / (2 * h)
+    assert torch.allclose(evaluation.own_slopes() + gradients @ direction, numeric, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("Space", SPACES)
+def test_phi_at_zero_is_the_loss(Space):
+    model, (inputs, targets) = mlp(), batch()
+    evaluation, space = Evaluation(model, inputs, targets, replayable=True), Space()
+    direction = space.gradients(evaluation).sum(0)
+    assert torch.allclose(space.losses_at(evaluation, direction, 0.0), evaluation.losses, rtol=1e-14)
+
+
+@pytest.mark.parametrize("Space", SPACES)
+def test_trials_move_nothing(Space):
+    model, (inputs, targets) = mlp(), batch()
+    start = copies(model)
+    evaluation, space = Evaluation(model, inputs, targets, replayable=True), Space()
+    z = evaluation.z.detach().clone()
+    direction = space.gradients(evaluation).sum(0)
+    first = space.losses_at(evaluation, direction, 0.5)
+    assert not torch.allclose(first, evaluation.losses)
+    assert torch.equal(space.losses_at(evaluation, direction, 0.5), first)
+    assert equal(copies(model), start) and torch.equal(evaluation.z, z)
+
+
+def test_the_gradient_buffer_is_reused_until_shape_or_dtype_changes():
+    model, space = mlp(), ParameterSpace()
+    first = space.gradients(Evaluation(model, *batch(), replayable=False))
+    assert space.gradients(Evaluation(model, *batch(seed=5), replayable=False)).data_ptr() == first.data_ptr()
+    model.float()
+    assert space.gradients(Evaluation(model, *batch(dtype=torch.float32), replayable=False)).dtype == torch.float32
+    assert space.gradients(Evaluation(mlp(3), *batch(3), replayable=False)).shape[0] == 3
+
+
+def test_a_snapshot_replays_random_numbers_and_buffers():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5))
+    start = Snapshot(module, torch.device("cpu"))
+    first = module(torch.ones(4, 3).cumsum(0))
+    after, buffers = torch.get_rng_state(), [buffer.clone() for buffer in module.buffers()]
+    with start.replay():
+        again = start.call(trainable(module), torch.ones(4, 3).cumsum(0))
+    assert torch.equal(first, again)
+    assert torch.equal(torch.get_rng_state(), after)
+    assert equal(module.buffers(), buffers)
+
+
+def test_a_replay_that_fails_restores_the_generator():
+    start = Snapshot(nn.Identity(), torch.device("cpu"))
+    torch.rand(3)
+    after = torch.get_rng_state()
+    with pytest.raises(KeyError), start.replay():
+        raise KeyError
+    assert torch.equal(torch.get_rng_state(), after)

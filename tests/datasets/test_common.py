@@ -1,0 +1,87 @@
+"""Splits on a device, fingerprints, checked files."""
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fastls.datasets.common import DataError, MultiTaskData, Split, check_sha256
+
+
+def make_split(n: int, seed: int = 0) -> Split:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (n, 1, 4, 4), dtype=torch.uint8, generator=generator)
+    targets = {task: torch.randint(0, 10, (n,), generator=generator) for task in ("left", "right")}
+    return Split(images, targets, mean=0.25, std=0.5)
+
+
+@pytest.mark.parametrize("index", [slice(2, 5), torch.tensor([4, 0, 4])])
+def test_batch_normalises(index):
+    split = make_split(6)
+    before = split.images.clone()
+    images, targets = split.batch(index)
+    assert images.dtype == torch.float32
+    torch.testing.assert_close(images, (before[index].float() / 255 - 0.25) / 0.5)
+    assert {task: y.tolist() for task, y in targets.items()} == {
+        task: y[index].tolist() for task, y in split.targets.items()
+    }
+    assert torch.equal(split.images, before)
+
+
+def test_first():
+    split = make_split(6)
+    first = split.first(4)
+    assert len(first) == 4 and torch.equal(first.images, split.images[:4])
+    assert all(torch.equal(first.targets[task], split.targets[task][:4]) for task in split.targets)
+    assert (first.mean, first.std) == (split.mean, split.std)
+
+
+def test_to_moves_images_and_targets():
+    data = MultiTaskData("source", "description", make_split(3), make_split(2)).to("meta")
+    for split in (data.train, data.test):
+        assert {tensor.device.type for tensor in (split.images, *split.targets.values())} == {"meta"}
+
+
+def test_fingerprint_depends_on_content_alone():
+    data = MultiTaskData("source", "description", make_split(3), make_split(2))
+    again = MultiTaskData("other", "words", make_split(3), make_split(2))
+    assert data.fingerprint == again.fingerprint
+    assert len(data.fingerprint) == 16 and int(data.fingerprint, 16) >= 0
+
+
+def change_pixel(split: Split) -> Split:
+    images = split.images.clone()
+    images[1, 0, 2, 3] ^= 1
+    return replace(split, images=images)
+
+
+def change_label(split: Split) -> Split:
+    right = split.targets["right"].clone()
+    right[0] += 1
+    return replace(split, targets=split.targets | {"right": right})
+
+
+def exchange_tasks(split: Split) -> Split:
+    return replace(split, targets={"left": split.targets["right"], "right": split.targets["left"]})
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("change", [change_pixel, change_label, exchange_tasks, lambda split: split.first(2)])
+def test_fingerprint_changes_with(part, change):
+    data = MultiTaskData("source", "description", make_split(3), make_split(3, seed=1))
+    changed = replace(data, **{part: change(getattr(data, part))})
+    assert changed.fingerprint != data.fingerprint
+
+
+def test_check_sha256(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    right = hashlib.sha256(b"content").hexdigest()
+    check_sha256(path, right, "Advice.")
+    path.write_bytes(b"Content")
+    found = hashlib.sha256(b"Content").hexdigest()
+    with pytest.raises(DataError) as caught:
+        check_sha256(path, right, "Advice.")
+    for part in (str(path), right, found, "Advice."):
+        assert part in str(caught.value)

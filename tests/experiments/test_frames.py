@@ -1,0 +1,64 @@
+"""Rows to frames, and the line of provenance."""
+
+import pytest
+from synthetic import HEADER, beta_runs, constant_step_runs, make_run, timing_run
+
+from fastls.experiments.frames import (
+    METRICS,
+    MixedDataError,
+    label_constant_steps,
+    label_searches,
+    provenance,
+    to_frame,
+)
+from fastls.experiments.store import Run
+
+
+def test_metrics_are_means_over_the_tasks():
+    last = to_frame([make_run("SGD", 0.1, 0, final_loss=0.5)]).query("final").iloc[0]
+    assert [last[metric] for metric in METRICS] == pytest.approx([0.5, 0.5, 0.05, 0.05])
+
+
+def test_a_decaying_bound_makes_another_variant():
+    assert set(to_frame(constant_step_runs())["variant"]) == {"FBLS", "FBLS+decay", "SGD", "EqualWeight"}
+
+
+def test_a_diverged_run_ends_without_metrics():
+    last = to_frame([make_run("SGD", 0.1, 0, 0.5, diverged=True)]).query("final").iloc[0]
+    assert last["diverged"] and last[list(METRICS)].isna().all()
+
+
+def test_provenance_names_data_sizes_epochs_seeds_and_device():
+    line = provenance(constant_step_runs(seeds=2))
+    for part in (HEADER["data"]["description"], "512 training", "128 test", "3 epochs", "n = 2 seeds", "cpu"):
+        assert part in line
+    assert "n = 1 seed " in provenance(constant_step_runs(seeds=1))
+
+
+def test_provenance_of_a_timing_names_the_machine():
+    line = provenance([timing_run(dict.fromkeys(("EqualWeight", "SGD", "BLS", "MGDA-UB", "FBLS"), 1.0))])
+    assert "4 interleaved epochs" in line and "a processor" in line and "2 threads" in line
+
+
+@pytest.mark.parametrize("what", ["data", "device"])
+def test_runs_on_other_data_or_devices_do_not_share_a_figure(what):
+    run = make_run("SGD", 0.1, 0, 0.5)
+    data = HEADER["data"] | ({"fingerprint": "0" * 16} if what == "data" else {})
+    config = run.config | ({"device": "cuda"} if what == "device" else {})
+    other = Run(run.header | {"data": data, "config": config}, run.rows)
+    with pytest.raises(MixedDataError, match=f"share their {what}"):
+        provenance([run, other])
+
+
+def test_the_best_and_the_smallest_step_are_labelled():
+    frame, lines = label_constant_steps(to_frame(constant_step_runs(sgd=(0.9, 0.4))))
+    assert list(lines) == ["SGD 0.1 (best)", "SGD 0.01 (smallest)", "EqualWeight 0.1 (best)"]
+    assert set(frame["label"]) == set(lines)
+    _, lines = label_constant_steps(to_frame(constant_step_runs(sgd=(0.4, 0.9))))
+    assert list(lines) == ["SGD 0.01 (best)", "EqualWeight 0.01 (best)"]
+
+
+def test_searches_are_labelled_with_their_beta():
+    frame, lines = label_searches(to_frame(constant_step_runs()), to_frame(beta_runs()), also={"BLS": 0.4, "FBLS": 0.1})
+    assert list(lines) == ["FBLS", "FBLS+decay", "BLS, β = 0.4", "FBLS, β = 0.1"]
+    assert set(frame[frame["label"] == "BLS, β = 0.4"]["beta"]) == {0.4}

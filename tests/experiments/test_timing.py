@@ -1,0 +1,42 @@
+"""The interleaved timing: its order, its passes, its key. Never its seconds."""
+
+import pandas as pd
+import pytest
+
+from fastls.experiments.store import RunStore
+from fastls.experiments.sweeps import Protocol
+from fastls.experiments.timing import METHODS, TimingConfig, execute_timing
+
+PROTOCOL = Protocol("multimnist", "digits", n_train=300, n_test=50, epochs=1, seeds=1)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    store = RunStore(tmp_path_factory.mktemp("runs"))
+    return execute_timing(TimingConfig(PROTOCOL, rounds=2), store), store
+
+
+def test_every_method_is_measured_once_a_round_in_turning_order(measured):
+    rows = pd.DataFrame(measured[0].rows)
+    first, second = (list(rows[rows["round"] == turn]["method"]) for turn in (0, 1))
+    assert first == list(METHODS)
+    assert second == [*METHODS[1:], METHODS[0]]
+    assert (rows["seconds"] > 0).all() and (rows["steps"] == 2).all()
+
+
+def test_passes_per_step_are_those_of_the_algorithms(measured):
+    rows = pd.DataFrame(measured[0].rows).groupby("method").mean()
+    assert dict(rows["encoder_backward"]) == {"EqualWeight": 1, "SGD": 2, "BLS": 2, "MGDA-UB": 1, "FBLS": 1}
+    assert (rows["encoder_forward"].drop("BLS") == 1).all()
+    assert rows.loc["BLS", "encoder_forward"] == pytest.approx(1 + rows.loc["BLS", "trials"])
+    assert rows["decoder_forward"].to_numpy() == pytest.approx(2 * (1 + rows["trials"]))
+
+
+def test_nothing_is_measured_twice(measured):
+    run, store = measured
+    assert execute_timing(TimingConfig(PROTOCOL, rounds=2), store) == run
+
+
+def test_the_key_knows_size_and_rounds():
+    keys = {str(TimingConfig(PROTOCOL, rounds).identity) for rounds in (2, 3)}
+    assert len(keys) == 2

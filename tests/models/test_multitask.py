@@ -1,0 +1,46 @@
+"""The contract of the model: names, order, outputs, and what it refuses."""
+
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fastls import MultiTaskModel
+
+
+def heads(*tasks: str) -> dict[str, nn.Module]:
+    return {task: nn.Linear(3, 1) for task in tasks}
+
+
+def test_tasks_keep_the_order_of_the_decoders():
+    model = MultiTaskModel(nn.Linear(2, 3), heads("b", "a", "c"), dict.fromkeys("abc", F.mse_loss))
+    assert model.tasks == ("b", "a", "c")
+
+
+def test_forward_gives_every_task_the_same_z():
+    model = MultiTaskModel(nn.Linear(2, 3), heads("a", "b"), dict.fromkeys("ab", F.mse_loss))
+    inputs = torch.rand(4, 2)
+    outputs = model(inputs)
+    assert list(outputs) == ["a", "b"]
+    for task, output in outputs.items():
+        assert torch.equal(output, model.decoders[task](model.encoder(inputs)))
+
+
+def test_parameters_and_state_cover_encoder_and_decoders():
+    model = MultiTaskModel(nn.Linear(2, 3), heads("a", "b"), dict.fromkeys("ab", F.mse_loss))
+    assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"encoder", "decoders"}
+    assert len(model.state_dict()) == 6
+
+
+def test_a_model_without_tasks_is_refused():
+    with pytest.raises(ValueError, match="`decoders` must name at least one task, found none"):
+        MultiTaskModel(nn.Linear(2, 3), {}, {})
+
+
+@pytest.mark.parametrize("losses", ["a", "abc", "ac"])
+def test_decoders_and_losses_must_name_the_same_tasks(losses):
+    message = f"`decoders` and `losses` must name the same tasks, found ['a', 'b'] and {list(losses)}."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        MultiTaskModel(nn.Linear(2, 3), heads("a", "b"), dict.fromkeys(losses, F.mse_loss))

@@ -1,0 +1,28 @@
+"""The list of artefacts against the notebooks, the figures folder and the README."""
+
+import pytest
+import yaml
+
+from fastls.paths import FIGURES, NOTEBOOKS, ROOT
+
+ARTIFACTS = yaml.safe_load((FIGURES / "artifacts.yaml").read_text(encoding="utf-8"))
+PAPER = yaml.safe_load((FIGURES / "paper.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("artifact", ARTIFACTS, ids=lambda artifact: artifact["id"])
+class TestArtifact:
+    def test_has_a_notebook_that_the_readme_shows(self, artifact):
+        assert (NOTEBOOKS / f"{artifact['notebook']}.py").exists()
+        assert artifact["notebook"] in (ROOT / "README.md").read_text(encoding="utf-8")
+
+    def test_is_committed(self, artifact):
+        for name in artifact["files"]:
+            assert (FIGURES / name).stat().st_size > 100, f"{name} is missing or empty: run `make notebooks`"
+
+    def test_claims_are_those_of_the_paper(self, artifact):
+        assert set(artifact["claims"]) <= set(PAPER["claims"])
+
+
+def test_no_file_of_figures_is_without_an_entry():
+    listed = {name for artifact in ARTIFACTS for name in artifact["files"]} | {"artifacts.yaml", "paper.yaml"}
+    assert {path.name for path in FIGURES.iterdir() if path.is_file()} == listed

@@ -1,0 +1,56 @@
+"""The committed notebooks: in step with their scripts, free of noise, and running at the smoke profile."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from fastls.experiments.notebooks import (
+    check_notebook_pair,
+    check_parameters,
+    code_cells,
+    read_parameters,
+    read_script,
+    tags,
+)
+from fastls.experiments.reproduce import find_scripts
+from fastls.paths import FIGURES, NOTEBOOKS, ROOT
+
+SCRIPTS = [pytest.param(script, id=script.stem) for script in find_scripts(NOTEBOOKS)]
+PROFILES = yaml.safe_load((NOTEBOOKS / "profiles.yaml").read_text(encoding="utf-8"))
+NBVAL = "-q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --profile smoke".split()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+class TestNotebook:
+    def test_executed_form_is_that_of_the_script(self, script):
+        assert check_notebook_pair(script, script.with_suffix(".ipynb")) == []
+
+    def test_parameters(self, script):
+        assert {"device", "jobs", "runs_dir", "figures_dir"} <= set(read_parameters(read_script(script), script.stem))
+
+    def test_script_is_a_clean_source(self, script):
+        notebook = read_script(script)
+        assert notebook.metadata.kernelspec == {"display_name": "Python 3", "language": "python", "name": "python3"}
+        assert not [cell for cell in notebook.cells if "injected-parameters" in tags(cell)]
+
+    def test_runs_at_the_smoke_profile(self, script):
+        """Where it compares outputs, with those of the committed run."""
+        before = {path: path.stat().st_mtime_ns for path in FIGURES.iterdir()}
+        notebook = script.with_suffix(".ipynb").relative_to(ROOT)
+        command = [sys.executable, "-m", "pytest", *NBVAL, str(notebook)]
+        finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        cells = int(re.search(r"^(\d+) passed", finished.stdout, flags=re.MULTILINE).group(1))
+        assert cells == len(code_cells(read_script(script))) + 1  # the cell of injected parameters
+        assert before == {path: path.stat().st_mtime_ns for path in FIGURES.iterdir()}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profiles_name_every_notebook_and_known_parameters(profile):
+    scripts = {script.stem: script for script in find_scripts(NOTEBOOKS)}
+    assert set(PROFILES[profile]) == set(scripts)
+    for name, script in scripts.items():
+        check_parameters(PROFILES[profile][name], read_script(script), name)
