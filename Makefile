@@ -14,7 +14,7 @@ reproduce: .venv/.installed  ## every figure and table: make reproduce PROFILE=s
 	$(BIN)/python -m fastls reproduce --profile $(PROFILE) --jobs $(JOBS)
 
 test: .venv/.installed  ## all tests, the examples in docstrings too
-	$(BIN)/python -m pytest tests fastls
+	$(BIN)/python -m pytest tests fastls README.md
 
 lint: .venv/.installed  ## style and formatting
 	$(BIN)/ruff check .
