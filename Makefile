@@ -20,8 +20,8 @@ lint: .venv/.installed  ## style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-notebooks: .venv/.installed  ## execute the committed notebooks again and stamp them
-	$(BIN)/python -m fastls notebooks
+notebooks: .venv/.installed  ## execute the committed notebooks again, from the committed runs, and stamp them
+	FASTLS_STORED_ONLY=1 $(BIN)/python -m fastls notebooks
 
 figures: .venv/.installed  ## draw the committed figures and tables from the committed runs; trains nothing
 	FASTLS_STORED_ONLY=1 $(BIN)/python -m fastls reproduce --profile record --device cpu
@@ -30,7 +30,7 @@ clean:  ## what was built; data, runs and .venv stay
 	rm -rf build .pytest_cache .ruff_cache
 
 .venv/.installed: requirements.txt pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("fastls needs Python 3.11 to 3.13, found %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit("fastls needs Python 3.11 to 3.13, found %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
 	@touch $@

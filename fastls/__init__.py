@@ -1,8 +1,9 @@
 """Fast line search for multi-task learning: the companion of Filatov and Merkulov (2021), arXiv 2110.00874."""
 
 from fastls.algorithms.directions import DIRECTIONS, edm, mean, mgda, pcgrad
+from fastls.algorithms.equal_weight import EqualWeight
 from fastls.algorithms.line_search import Backtracking, SearchResult, Slopes
-from fastls.algorithms.optimizers import BLS, FBLS, MGDAUB, SGD, EqualWeight, StepRecord
+from fastls.algorithms.optimizers import BLS, FBLS, MGDAUB, SGD, StepRecord
 from fastls.models.multitask import MultiTaskModel
 
 __version__ = "0.1.0"

@@ -3,7 +3,9 @@
 import pytest
 import yaml
 
-from fastls.paths import FIGURES, NOTEBOOKS, ROOT
+from fastls.experiments.runs import is_complete
+from fastls.experiments.store import read_run
+from fastls.paths import DATA, FIGURES, NOTEBOOKS, ROOT
 
 ARTIFACTS = yaml.safe_load((FIGURES / "artifacts.yaml").read_text(encoding="utf-8"))
 PAPER = yaml.safe_load((FIGURES / "paper.yaml").read_text(encoding="utf-8"))
@@ -26,3 +28,10 @@ class TestArtifact:
 def test_no_file_of_figures_is_without_an_entry():
     listed = {name for artifact in ARTIFACTS for name in artifact["files"]} | {"artifacts.yaml", "paper.yaml"}
     assert {path.name for path in FIGURES.iterdir() if path.is_file()} == listed
+
+
+@pytest.mark.parametrize("path", sorted((DATA / "runs").glob("*.jsonl")), ids=lambda path: path.stem)
+def test_a_committed_run_is_whole(path):
+    run = read_run(path)
+    assert run.rows
+    assert "epochs" not in run.config or is_complete(run)

@@ -40,7 +40,7 @@ def test_the_device_does_not_change_the_trajectory(make):
 
 
 def test_trials_replay_the_dropout_masks_of_the_device():
-    """φ(0) is the loss at the start of the step, masks included, and the generator goes on as if nothing had been tried."""
+    """φ(0) is the loss at the start of the step, masks included, and the generator goes on as if nothing was tried."""
     from fastls.algorithms.spaces import Evaluation, LatentSpace
 
     torch.manual_seed(0)

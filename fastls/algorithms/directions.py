@@ -107,7 +107,7 @@ def pcgrad(gramian: Tensor, generator: torch.Generator | None = None) -> Tensor:
     Args:
         gramian: (T, T).
         generator: source of the order of projections; None takes torch's global generator, so `torch.manual_seed`
-            decides. The order matters only for T ≥ 3.
+            decides. For T ≤ 2 the order does not matter and nothing is drawn.
 
     Example:
         >>> pcgrad(torch.tensor([[1.0, -0.5], [-0.5, 1.0]]))
@@ -121,7 +121,8 @@ def pcgrad(gramian: Tensor, generator: torch.Generator | None = None) -> Tensor:
     for i in range(tasks):
         weights = torch.zeros(tasks, dtype=G.dtype)
         weights[i] = 1
-        for j in torch.randperm(tasks, generator=generator).tolist():
+        order = torch.randperm(tasks, generator=generator).tolist() if tasks > 2 else range(tasks)
+        for j in order:
             inner = G[j] @ weights
             if j != i and inner < 0:
                 weights[j] -= inner / G[j, j]
@@ -177,4 +178,21 @@ def compute_weights(direction: Direction, gramian: Tensor) -> Tensor:
         raise ValueError(f"Direction `{name}` must return weights of shape ({tasks},), found {found}.")
     if not bool((weights.isfinite() & (weights >= 0)).all()):
         raise ValueError(f"Direction `{name}` must return finite weights ≥ 0, found {weights.tolist()}.")
-    return weights.to(gramian)
+    return weights.detach().to(gramian)
+
+
+def is_stationary(gramian: Tensor, weights: Tensor, own: Tensor, dtype: torch.dtype) -> bool:
+    r"""Whether d and every ∂L_t/∂θ_t vanish up to rounding: Pareto stationarity (Definition 3) of a batch.
+
+    ‖d‖² = αᵀGα counts as zero beside the largest ‖α_t g_t‖², since the terms of a sum that cancels leave rounding of
+    their size.
+
+    Args:
+        gramian: (T, T) float64.
+        weights: (T,), alpha.
+        own: (T,), ‖∂L_t/∂θ_t‖².
+        dtype: of the gradients behind the Gramian.
+    """
+    largest = (weights.square() * gramian.diagonal()).max()
+    rounding = max(10 * torch.finfo(torch.float64).eps, (10 * torch.finfo(dtype).eps) ** 2)
+    return bool(torch.maximum(weights @ gramian @ weights, own.max()) <= rounding * largest)

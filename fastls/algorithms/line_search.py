@@ -7,7 +7,7 @@ latent representation, so every search serves BLS and FBLS alike.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -48,6 +48,22 @@ ARMIJO_FORMS: dict[int, Callable[[Slopes], Tensor]] = {
 }
 
 
+class LineSearch(Protocol):
+    """What BLS and FBLS ask of a search.
+
+    Attributes:
+        needs_trials: whether φ is evaluated; a step then keeps what trials start from.
+    """
+
+    needs_trials: bool
+
+    def check_bound(self, lr_ub: float) -> None:
+        """Raise ValueError unless a search can start at this bound."""
+
+    def __call__(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float) -> SearchResult:
+        """Search (0, lr_ub]; a search that fails returns the step it would take with ``accepted=False``."""
+
+
 class ConstantStep:
     """η = lr, accepted without a trial: the search of SGD and MGDA-UB."""
 
@@ -58,7 +74,6 @@ class ConstantStep:
             raise ValueError(f"`lr` must be positive and finite, found {lr}.")
 
     def __call__(self, phi: Phi, losses: Tensor, slopes: Slopes, lr: float) -> SearchResult:
-        self.check_bound(lr)
         return SearchResult(lr, trials=0, accepted=True)
 
 
@@ -107,8 +122,8 @@ class Backtracking:
             value = getattr(self, name)
             if not 0 < value < 1:
                 raise ValueError(f"`Backtracking({name}=...)` must be in (0, 1), found {value}.")
-        if not self.floor > 0:
-            raise ValueError(f"`Backtracking(floor=...)` must be > 0, found {self.floor}.")
+        if not 0 < self.floor < float("inf"):
+            raise ValueError(f"`Backtracking(floor=...)` must be positive and finite, found {self.floor}.")
         if self.form not in ARMIJO_FORMS:
             raise ValueError(f"`Backtracking(form=...)` must be one of {sorted(ARMIJO_FORMS)}, found {self.form!r}.")
 

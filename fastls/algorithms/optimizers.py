@@ -1,4 +1,4 @@
-r"""Four algorithms as a 2 × 2, and the baseline that most people run.
+r"""Four algorithms as a 2 × 2.
 
 ================  ===================  =============================
 direction in      constant step        line search
@@ -8,7 +8,7 @@ latent space      `MGDAUB`             `FBLS` (Algorithm 2)
 ================  ===================  =============================
 
 All share one `step`: evaluate the batch, weigh the task gradients of the space, search or not, move. Every decoder
-moves along its own gradient. `EqualWeight` is plain SGD on the mean loss: one backward, whatever T.
+moves along its own gradient.
 
 Filatov and Merkulov (2021), "Fast Line Search for Multi-Task Learning", https://arxiv.org/abs/2110.00874.
 """
@@ -20,18 +20,22 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from fastls.algorithms.directions import Direction, compute_gramian, compute_weights, get_direction
-from fastls.algorithms.line_search import Backtracking, ConstantStep, SearchResult, Slopes, search_failure
+from fastls.algorithms.directions import Direction, compute_gramian, compute_weights, get_direction, is_stationary
+from fastls.algorithms.line_search import (
+    Backtracking,
+    ConstantStep,
+    LineSearch,
+    SearchResult,
+    Slopes,
+    search_failure,
+)
 from fastls.algorithms.spaces import (
     Evaluation,
     LatentSpace,
     ParameterSpace,
     Passes,
     check_finite,
-    check_latent,
-    check_targets,
     squared_norm,
-    task_loss,
     trainable,
 )
 from fastls.models.multitask import MultiTaskModel
@@ -50,6 +54,7 @@ class StepRecord:
         accepted: whether the test held at `step_size`; always true for constant steps.
         stationary: the batch was Pareto stationary up to rounding; nothing moved.
         gain: ‖Jᵀd_z‖² / ‖d_z‖² for the latent methods (NaN where d_z = 0), else None: how far θ moves z along d_z.
+            None where nothing moved.
         passes: encoder and decoder passes of this step.
     """
 
@@ -87,13 +92,23 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def _move(self, direction: list[Tensor], step_size: float) -> None:
         """θ ← θ − η d for all groups at once; d has one tensor a parameter, in their order."""
-        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
-        if len(direction) != len(parameters):
+        torch._foreach_add_([p for group in self.param_groups for p in group["params"]], direction, alpha=-step_size)
+
+    def _check_parameters(self) -> None:
+        """Raise where parameters have been frozen, unfrozen or exchanged since the optimizer was made."""
+        modules = (self.model.encoder, *self.model.decoders.values())
+        now = {id(parameter) for module in modules for parameter in trainable(module).values()}
+        known = {id(parameter) for group in self.param_groups for parameter in group["params"]}
+        if now != known:
             raise ValueError(
-                f"The model must keep its {len(parameters)} trainable parameters, found {len(direction)}; make a new "
-                "optimizer after freezing or unfreezing any. Nothing has moved."
+                f"The model must keep its {len(known)} trainable parameters, found {len(now - known)} new and "
+                f"{len(known - now)} gone; make a new optimizer after freezing or unfreezing any. Nothing has moved."
             )
-        torch._foreach_add_(parameters, direction, alpha=-step_size)
+
+    def __getstate__(self) -> dict:
+        """Copies and pickles carry the model along; torch's own keep the groups and the state alone."""
+        own = ("model", "direction", "space", "line_search", "on_failure")
+        return super().__getstate__() | {name: vars(self)[name] for name in own if name in vars(self)}
 
 
 class MultiObjectiveOptimizer(MultiTaskOptimizer):
@@ -124,14 +139,17 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
             ValueError: `targets` lacks a task, a loss is not a scalar, z carries no gradient, or the direction rule
                 returned weights of the wrong shape, negative or NaN.
             TypeError: the encoder returned something other than one tensor.
-            FloatingPointError: a loss is NaN or infinite before the step.
+            FloatingPointError: a loss or a gradient is NaN or infinite before the step.
             RuntimeError: the search failed and ``on_failure="raise"``.
         """
+        self._check_parameters()
         batch = Evaluation(self.model, inputs, targets, replayable=self.line_search.needs_trials)
         gradients = self.space.gradients(batch)  # (T, n)
         gramian = compute_gramian(gradients)  # (T, T)
+        own = batch.own_slopes()
+        check_finite(self.model, gramian.diagonal() + own, "Squared gradients")
         weights = compute_weights(self.direction, gramian)  # (T,)
-        slopes = Slopes(own=batch.own_slopes(), shared=gramian @ weights)
+        slopes = Slopes(own=own, shared=gramian @ weights)
         if is_stationary(gramian, weights, slopes.own, gradients.dtype):
             return self._record(batch, weights, slopes, SearchResult(0.0, 0, accepted=False), stationary=True)
 
@@ -156,7 +174,15 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
 
     @staticmethod
     def _record(batch, weights, slopes, result, gain=None, stationary=False) -> StepRecord:
-        return StepRecord(batch.losses, weights, slopes.total, *result, stationary, gain, batch.passes)
+        return StepRecord(
+            losses=batch.losses,
+            weights=weights,
+            slopes=slopes.total,
+            **result._asdict(),
+            stationary=stationary,
+            gain=gain,
+            passes=batch.passes,
+        )
 
 
 class SGD(MultiObjectiveOptimizer):
@@ -197,7 +223,7 @@ class BLS(MultiObjectiveOptimizer):
         model: a `MultiTaskModel`.
         lr_ub: first step size of every search, the upper bound; a scheduler on `lr` decays it.
         direction: as for `SGD`.
-        line_search: any search with the signature of `Backtracking`.
+        line_search: a `LineSearch`; None for ``Backtracking()``.
         on_failure: what to do when no step passes: "floor" takes the smallest step, as the paper does, "skip" none,
             "raise" raises RuntimeError. The record says ``accepted=False`` in each case.
 
@@ -210,7 +236,7 @@ class BLS(MultiObjectiveOptimizer):
         model: MultiTaskModel,
         lr_ub: float = 1.0,
         direction: str | Direction = "mgda",
-        line_search=None,
+        line_search: LineSearch | None = None,
         on_failure: str = "floor",
     ):
         super().__init__(model, lr_ub, direction, ParameterSpace(), line_search or Backtracking(), on_failure)
@@ -263,49 +289,7 @@ class FBLS(MultiObjectiveOptimizer):
         model: MultiTaskModel,
         lr_ub: float = 1.0,
         direction: str | Direction = "mgda",
-        line_search=None,
+        line_search: LineSearch | None = None,
         on_failure: str = "floor",
     ):
         super().__init__(model, lr_ub, direction, LatentSpace(), line_search or Backtracking(), on_failure)
-
-
-class EqualWeight(MultiTaskOptimizer):
-    r"""θ ← θ − lr ∂/∂θ (1/T) Σ_t L_t: one backward of the mean loss, the least that a multi-task step can cost.
-
-    Args:
-        model: a `MultiTaskModel`.
-        lr: constant step size. The decoders move along ∂L_t/∂θ_t / T, not along ∂L_t/∂θ_t as in the other four.
-
-    Raises:
-        ValueError: ``lr <= 0`` or an encoder without trainable parameters.
-
-    Source: the baseline of Kurin et al. (2022), "In Defense of the Unitary Scalarization for Deep Multi-Task
-    Learning", https://arxiv.org/abs/2201.04122.
-    """
-
-    def __init__(self, model: MultiTaskModel, lr: float):
-        ConstantStep().check_bound(lr)
-        super().__init__(model, lr)
-
-    @torch.enable_grad()
-    def step(self, inputs, targets: dict[str, Tensor]) -> StepRecord:
-        """One step on a batch, as for the other optimizers; the record's `slopes` and `gain` are None."""
-        model, tasks = self.model, self.model.tasks
-        check_targets(model, targets)
-        z = model.encoder(inputs)
-        check_latent(z)
-        losses = torch.stack([task_loss(model, task, model.decoders[task](z), targets) for task in tasks])
-        check_finite(model, losses.detach())
-        parameters = [p for module in (model.encoder, *model.decoders.values()) for p in trainable(module).values()]
-        gradients = torch.autograd.grad(losses.mean(), parameters, allow_unused=True, materialize_grads=True)
-        self._move(list(gradients), self.lr)
-        weights = torch.full_like(losses, 1 / len(tasks), requires_grad=False)
-        passes = Passes(1, 1, len(tasks), len(tasks))
-        return StepRecord(losses.detach(), weights, None, self.lr, 0, True, False, None, passes)
-
-
-def is_stationary(gramian: Tensor, weights: Tensor, own: Tensor, dtype: torch.dtype) -> bool:
-    """Whether d and every ∂L_t/∂θ_t vanish, up to rounding, beside the longest gradient at hand (Definition 3)."""
-    scale = torch.maximum(gramian.diagonal().max(), own.max())
-    rounding = max(10 * torch.finfo(torch.float64).eps, (10 * torch.finfo(dtype).eps) ** 2)
-    return bool(torch.maximum(weights @ gramian @ weights, own.max()) <= rounding * scale)

@@ -12,6 +12,7 @@ space              g_t                           trial                  step of 
 =================  ============================  =====================  ==============================
 """
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -112,7 +113,7 @@ class Evaluation:
         ]
         self.passes.decoder_forward += len(losses)
         self.losses = torch.stack([loss.detach() for loss in losses])
-        check_finite(self.model, self.losses)
+        check_finite(self.model, self.losses, "Losses")
         owned = [list(parameters.values()) for parameters in self.decoder_parameters]
         leaves = copies + [parameter for parameters in owned for parameter in parameters]
         gradients = torch.autograd.grad(sum(losses), leaves, allow_unused=True, materialize_grads=True)
@@ -231,6 +232,8 @@ def task_loss(model: MultiTaskModel, task: str, output, targets) -> Tensor:
 
 
 def check_targets(model: MultiTaskModel, targets) -> None:
+    if not isinstance(targets, Mapping):
+        raise TypeError(f"`targets` must map each task to its target, found {type(targets).__name__}.")
     missing = [task for task in model.tasks if task not in targets]
     if missing:
         raise ValueError(f"`targets` must hold one entry a task, found none for {missing}; given: {sorted(targets)}.")
@@ -246,11 +249,11 @@ def check_latent(z) -> None:
         )
 
 
-def check_finite(model: MultiTaskModel, losses: Tensor) -> None:
-    values = losses.tolist()
+def check_finite(model: MultiTaskModel, values: Tensor, what: str) -> None:
+    values = values.tolist()
     bad = {task: value for task, value in zip(model.tasks, values, strict=True) if not abs(value) < float("inf")}
     if bad:
         raise FloatingPointError(
-            f"Losses at the start of a step must be finite, found {bad}; the parameters are as they were. "
+            f"{what} at the start of a step must be finite, found {bad}; the parameters are as they were. "
             "A smaller `lr` or `lr_ub` may keep the training from diverging."
         )

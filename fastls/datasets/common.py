@@ -1,5 +1,6 @@
 """What all data sets share: splits held as tensors on the training device, fingerprints, checked files."""
 
+import functools
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,7 +59,7 @@ class MultiTaskData:
     train: Split
     test: Split
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """sha256 of all images and labels, sixteen hexadecimal digits."""
         digest = hashlib.sha256()

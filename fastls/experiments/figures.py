@@ -31,10 +31,12 @@ def draw_samples(images: np.ndarray, captions: list[str], source: str) -> tuple[
 def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.DataFrame]:
     """Final metrics of the constant-step methods against their step size; the searches as horizontal lines.
 
-    Points and lines are means over seeds; error bars and bands span all seeds.
+    Points and lines are means over seeds; error bars and bands span all seeds. Seeds that diverged are left out, and
+    a dagger stands over a step where there are any.
     """
     final = frame[frame["final"]]
     table = _summarize(final, ["variant", "lr"])
+    diverged = final.groupby("lr")["diverged"].any()
     figure, axes = new_figure(4)
     for panel, metric in zip(axes, METRICS, strict=True):
         for name in [name for name in ("EqualWeight", "SGD") if name in set(final["variant"])]:
@@ -46,10 +48,15 @@ def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Da
             style = line_style(name)
             panel.axhline(row[(metric, "mean")], color=style["color"], linestyle=style["linestyle"], label=name)
             panel.axhspan(row[(metric, "min")], row[(metric, "max")], color=style["color"], alpha=0.15, linewidth=0)
+        for step in diverged.index[diverged]:
+            panel.text(step, 0.98, "†", transform=panel.get_xaxis_transform(), ha="center", va="top")
         panel.set(xscale="log", xlabel="constant step size", title=METRIC_LABELS[metric], ylim=(0, None))
     share_limits(axes)
     share_legend(figure, axes[0])
-    sign(figure, source)
+    caption = (
+        f"mean of the tasks over n = {final['seed'].nunique()} seeds, bars and bands from the lowest to the highest"
+    )
+    sign(figure, f"{caption}{' · † some seeds diverged' if diverged.any() else ''}\n{source}")
     return figure, table
 
 
@@ -64,7 +71,7 @@ def draw_learning_curves(frame: pd.DataFrame, source: str, lines: dict[str, str]
     table = _summarize(frame[~frame["diverged"]], ["label", "epoch"])
     figure, axes = new_figure(4)
     for panel, metric in zip(axes, METRICS, strict=True):
-        for label, name in lines.items():
+        for label, name in _drawn(lines, table):
             rows = table.loc[label]
             style = line_style(name) | {"markevery": max(1, len(rows) // 6)}
             panel.plot(rows.index, rows[(metric, "mean")], label=label, **style)
@@ -79,16 +86,16 @@ def draw_learning_curves(frame: pd.DataFrame, source: str, lines: dict[str, str]
     share_limits(axes)
     whole_epochs(axes)
     share_legend(figure, axes[0])
-    sign(figure, source)
+    sign(figure, f"mean of the tasks, bands from the lowest to the highest run · {_count_runs(frame, lines)}\n{source}")
     return figure, table
 
 
 def draw_step_sizes(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> tuple[Figure, pd.DataFrame]:
-    """Step size along training (median, band from 5 % to 95 %), share of steps at the bound, trials per step."""
+    """Step size (median, band from 5 % to 95 %), share of steps at the bound, trials and median gain, by epoch."""
     columns = ["step_median", "step_p05", "step_p95", "share_at_bound", "trials", "gain_median"]
     table = frame[~frame["diverged"]].groupby(["label", "epoch"])[columns].mean()
-    figure, axes = new_figure(3)
-    for label, name in lines.items():
+    figure, axes = new_figure(4)
+    for label, name in _drawn(lines, table):
         rows = table.loc[label]
         style = line_style(name) | {"markevery": max(1, len(rows) // 6), "label": label}
         axes[0].plot(rows.index, rows["step_median"], **style)
@@ -97,13 +104,28 @@ def draw_step_sizes(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> 
         )
         axes[1].plot(rows.index, rows["share_at_bound"], **style)
         axes[2].plot(rows.index, rows["trials"], **style)
+        axes[3].plot(rows.index, rows["gain_median"].astype(float), **style)  # parameter-space methods have none
     axes[0].set(xlabel="epoch", yscale="log", title="step size η (median, 5-95 %)")
     axes[1].set(xlabel="epoch", ylim=(-0.03, 1.03), title="share of steps at the bound")
     axes[2].set(xlabel="epoch", ylim=(0, None), title="trials per step")
+    axes[3].set(xlabel="epoch", yscale="log", title="gain ‖Jᵀd_z‖² / ‖d_z‖² (median)")
     whole_epochs(axes)
     share_legend(figure, axes[0])
-    sign(figure, source)
+    sign(figure, f"steps of an epoch, mean over runs · {_count_runs(frame, lines)}\n{source}")
     return figure, table
+
+
+def _drawn(lines: dict[str, str], table: pd.DataFrame) -> list[tuple[str, str]]:
+    """The lines that have an epoch to show: one whose runs all diverged in the first has none."""
+    return [(label, name) for label, name in lines.items() if label in table.index.get_level_values(0)]
+
+
+def _count_runs(frame: pd.DataFrame, lines: dict[str, str]) -> str:
+    """How many runs stand behind each line."""
+    counts = frame[frame["epoch"] == 1].groupby("label").size()
+    if counts.nunique() == 1:
+        return f"n = {counts.iloc[0]} runs a line"
+    return "runs: " + ", ".join(f"{label} ({counts[label]})" for label in lines)
 
 
 def _summarize(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:

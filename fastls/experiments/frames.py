@@ -16,10 +16,17 @@ class MixedDataError(ValueError):
 def to_frame(runs: Sequence[Run]) -> pd.DataFrame:
     """One row per run and epoch: configuration, the row's own values, and each of `METRICS` averaged over the tasks.
 
-    Columns of note: ``variant`` (method, with "+decay" where the bound decays), ``final`` (last epoch of its run).
-    A diverged run has one last row with ``diverged`` true and no metrics.
+    Columns of note: ``variant`` (method, with "+decay" where the bound decays), ``final`` (last epoch of its run),
+    ``lr`` (the configured one; that of an epoch, which may have decayed, is ``bound``). A diverged run has one last
+    row with ``diverged`` true and no metrics.
     """
-    frame = pd.DataFrame([run.config | {"variant": variant(run.config)} | row for run in runs for row in run.rows])
+    frame = pd.DataFrame(
+        [
+            row | {"bound": row.get("lr"), "variant": variant(run.config)} | run.config
+            for run in runs
+            for row in run.rows
+        ]
+    )
     for metric in METRICS:
         tasks = [column for column in frame if column.startswith(f"{metric}_")]
         frame[metric] = frame[tasks].mean(axis=1)
@@ -33,7 +40,7 @@ def variant(config: dict) -> str:
 
 
 def provenance(runs: Sequence[Run]) -> str:
-    """Data, sizes, epochs, seeds and device of these runs, in one line.
+    """Data, sizes, epochs and device of these runs, in one line.
 
     Raises:
         MixedDataError: the runs were not made from the same data.
@@ -44,12 +51,9 @@ def provenance(runs: Sequence[Run]) -> str:
     config = first.config
     parts = [first.header["data"]["description"], f"{config['n_train']:,} training images"]
     if "epochs" in config:
-        seeds = len({run.config["seed"] for run in runs})
-        parts += [
-            f"{config['n_test']:,} test images",
-            f"{config['epochs']} epochs",
-            f"n = {seeds} seed{'s'[: seeds > 1]}",
-        ]
+        looked_at = min(config["n_train"], config["n_test"])
+        parts[-1] += f" (train metrics on {looked_at:,} of them)"
+        parts += [f"{config['n_test']:,} test images", f"{config['epochs']} epochs"]
     else:
         parts += [f"{config['rounds']} interleaved epochs a method", first.header["environment"]["device"]]
         parts += [f"{first.header['environment']['threads']} threads"] if config["device"] == "cpu" else []

@@ -119,12 +119,10 @@ def execute(config: RunConfig, store: RunStore, on_epoch: Callable[[], None] = l
     if stored and is_complete(stored):
         checkpoint.unlink(missing_ok=True)
         return stored
+    store.check_may_make(config.label, config.identity)
     data = load_data(config.dataset, config.source, config.n_train, config.n_test, config.device)
     training = Training(config, data)
-    header = {
-        "data": {"source": data.source, "description": data.description, "fingerprint": data.fingerprint},
-        "environment": describe_environment(config.device),
-    }
+    header = continue_header(stored, make_header(data, config.device))
     if checkpoint.exists():
         training.restore(checkpoint, data.fingerprint)
         store.save(config.label, config.identity, header, training.rows)  # the kill may have come before this
@@ -136,6 +134,24 @@ def execute(config: RunConfig, store: RunStore, on_epoch: Callable[[], None] = l
         on_epoch()
     checkpoint.unlink(missing_ok=True)
     return store.load(config.label, config.identity)
+
+
+def make_header(data: MultiTaskData, device: str) -> dict:
+    """Where a run comes from: its data, versions and machine."""
+    return {
+        "data": {"source": data.source, "description": data.description, "fingerprint": data.fingerprint},
+        "environment": describe_environment(device),
+    }
+
+
+def continue_header(stored: Run | None, header: dict) -> dict:
+    """The header of a run that goes on: its first environment, and in ``resumed_on`` those that differ from it."""
+    if stored is None:
+        return header
+    first, others = stored.header["environment"], stored.header.get("resumed_on", [])
+    if header["environment"] not in (first, *others):
+        others = [*others, header["environment"]]
+    return header | {"environment": first} | ({"resumed_on": others} if others else {})
 
 
 class Training:

@@ -4,7 +4,7 @@ import base64
 
 import numpy as np
 
-from fastls.experiments.runs import load_data
+from fastls.experiments.runs import load_data, make_header
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import Protocol
 
@@ -18,6 +18,7 @@ def store_samples(protocol: Protocol, store: RunStore, count: int = 8) -> Run:
     stored = store.load(label, config)
     if stored:
         return stored
+    store.check_may_make(label, config)
     data = load_data(protocol.dataset, protocol.source, protocol.n_train, protocol.n_test, "cpu")
     split = data.test.first(count)
     rows = [
@@ -28,7 +29,7 @@ def store_samples(protocol: Protocol, store: RunStore, count: int = 8) -> Run:
         }
         for i, image in enumerate(split.images)
     ]
-    store.save(label, config, {"data": {"source": data.source, "description": data.description}}, rows)
+    store.save(label, config, make_header(data, "cpu"), rows)
     return store.load(label, config)
 
 

@@ -54,17 +54,22 @@ class RunStore:
         """The stored run of this configuration, or None.
 
         Raises:
-            StoreError: the file is not a run, or not the run that its name promises; or there is no file, and the
-                environment variable `STORED_ONLY` is set.
+            StoreError: the file is not a run, or not the run that its name promises.
         """
         path = self.path(label, config)
-        if path.exists():
-            return read_run(path)
+        return read_run(path) if path.exists() else None
+
+    def check_may_make(self, label: str, config: dict) -> None:
+        """To be called before a run is made or continued.
+
+        Raises:
+            StoreError: the environment variable `STORED_ONLY` is set.
+        """
         if os.environ.get(STORED_ONLY):
             raise StoreError(
-                f"{path} is missing, and {STORED_ONLY} allows stored runs alone. Unset it to make the run."
+                f"{self.path(label, config)} is missing or not complete, and {STORED_ONLY} allows stored runs alone. "
+                "Unset it to make the run."
             )
-        return None
 
     def save(self, label: str, config: dict, header: dict, rows: Iterable[dict]) -> Path:
         """Write the run, whole or not at all."""

@@ -9,12 +9,11 @@ import yaml
 from scipy import stats
 
 from fastls.experiments.store import Run
-from fastls.experiments.timing import METHODS
+from fastls.experiments.timing import METHODS, PASSES
 from fastls.paths import FIGURES, write_atomically
 
 AGREEMENT = 0.10  # a ratio within ten per cent of the printed one agrees with it
 UNDECIDED = "undecided"
-PASSES = ("encoder_forward", "encoder_backward", "decoder_forward", "decoder_backward")
 
 
 def read_paper(path: Path = FIGURES / "paper.yaml") -> dict:
@@ -34,28 +33,30 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and its 95 % t-interval; a single value has none (NaN)."""
+    """Mean and its 95 % t-interval, without missing values; a single value has none (NaN)."""
     values = np.asarray(values, dtype=float)
-    mean = float(values.mean())
-    if len(values) == 1:
+    values = values[~np.isnan(values)]
+    mean = float(values.mean()) if len(values) else np.nan
+    if len(values) < 2:
         return mean, np.nan, np.nan
     half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
     return mean, mean - half, mean + half
 
 
-def judge_ratio(printed: float | None, median: float, low: float, high: float) -> str:
-    """Our ratio to SGD against a printed one.
+def judge_ratio(printed: float | None, low: float, high: float) -> str:
+    """The interval of our ratio against a printed one.
 
-    "agrees": the median is within `AGREEMENT` of it. "same direction": our whole interval is on its side of 1.
-    "undecided": our interval is so wide that it holds it. Else "differs". Without a printed one "not in the paper".
+    "agrees": within `AGREEMENT` of it. "same direction": on its side of 1. "undecided": so wide that it holds a ratio
+    that would agree. Else "differs". Without a printed one "not in the paper".
     """
     if printed is None:
         return "not in the paper"
-    if abs(median / printed - 1) <= AGREEMENT:
+    least, most = printed * (1 - AGREEMENT), printed * (1 + AGREEMENT)
+    if least <= low and high <= most:
         return "agrees"
     if (printed > 1 and low > 1) or (printed < 1 and high < 1):
         return "same direction"
-    return UNDECIDED if low <= printed <= high else "differs"
+    return UNDECIDED if low <= most and high >= least else "differs"
 
 
 def judge_not_worse(rival: float, low: float, high: float) -> str:
@@ -75,112 +76,125 @@ def judge_better(low: float, high: float) -> str:
     return "differs" if low > 0 else UNDECIDED
 
 
-def judge_at_least(least: float, mean: float, high: float) -> str:
-    """A mean and its interval against a threshold: above it, below it with the whole interval, or neither."""
-    if mean >= least:
+def judge_at_least(least: float, low: float, high: float) -> str:
+    """An interval against a threshold: above it, below it, or neither."""
+    if low >= least:
         return "agrees"
     return "differs" if high < least else UNDECIDED
 
 
-def compare_times(run: Run, printed: dict) -> pd.DataFrame:
+def compare_times(run: Run, printed: dict, thesis: dict) -> pd.DataFrame:
     """Seconds per epoch, share of SGD's and of equal-weight SGD's, beside the paper's share; passes per step.
 
-    Ratios are medians over the rounds of one interleaved run, each taken within its round.
+    Ratios are medians over the rounds of one interleaved run, each taken within its round; ``low`` and ``high`` are
+    the ends of their 95 % intervals.
     """
     rows = pd.DataFrame(run.rows)
     seconds = rows.pivot(index="round", columns="method", values="seconds")
+    passes = rows.groupby("method")[["trials", *PASSES]].mean().rename(columns=_words)
     table = []
     for method in METHODS:
-        share = median_interval(seconds[method] / seconds["SGD"])
+        share, low, high = median_interval(seconds[method] / seconds["SGD"])
+        to_limit, limit_low, limit_high = median_interval(seconds[method] / seconds["EqualWeight"])
         share_printed = printed[method] / printed["SGD"] if method in printed else None
-        of_method = rows[rows["method"] == method]
         table.append(
             {
                 "method": method,
                 "paper, s": printed.get(method),
                 "ours, s": seconds[method].median(),
+                "thesis / SGD": thesis.get(method),
                 "paper / SGD": share_printed,
-                "ours / SGD": share[0],
-                "95 % interval": _range(*share[1:], ".2f"),
-                "ours / paper": share[0] / share_printed if share_printed else None,
-                "verdict": "baseline" if method == "SGD" else judge_ratio(share_printed, *share),
-                "ours / equal weight": float((seconds[method] / seconds["EqualWeight"]).median()),
-                "trials": of_method["trials"].mean(),
+                "ours / SGD": share,
+                "low, SGD": low,
+                "high, SGD": high,
+                "ours / paper": share / share_printed if share_printed else None,
+                "verdict": "baseline" if method == "SGD" else judge_ratio(share_printed, low, high),
+                "ours / equal weight": to_limit,
+                "low, equal weight": limit_low,
+                "high, equal weight": limit_high,
+                "n": len(seconds),
             }
-            | {name.replace("_", " "): of_method[name].mean() for name in PASSES}
+            | passes.loc[method].to_dict()
         )
     return pd.DataFrame(table)
 
 
 def compare_with_best_step(final: pd.DataFrame, variant: str, rival: str, metric: str) -> dict:
-    """Claim 3: a search against the best constant step of a rival, the best by the mean of this metric over seeds."""
+    """Claim 3: a search against the best constant step of a rival, the best by the mean of this metric over seeds.
+
+    A constant step counts if none of its seeds diverged; a search that diverged on any seed is worse.
+    """
     by_step = final[final["variant"] == rival].pivot(index="seed", columns="lr", values=metric)
-    best = by_step.mean().idxmin()
+    means = by_step.dropna(axis="columns").mean()
+    best = means.idxmin()
     ours = final[final["variant"] == variant].set_index("seed")[metric]
-    mean, low, high = mean_interval((ours - by_step[best]).dropna())
+    mean, low, high = mean_interval(ours - by_step[best])
     edge = ", the largest tried" if best == by_step.columns.max() else ""
+    diverged = f", diverged on {ours.isna().sum()} of {len(ours)} seeds" if ours.isna().any() else ""
     return {
         "claim": 3,
         "statement": f"{_words(metric)} of {variant} is not worse than {rival}'s best of {by_step.shape[1]} steps",
-        "measured": f"{ours.mean():.4f} against {by_step[best].mean():.4f} at {best:g}{edge}",
+        "measured": f"{ours.mean():.4f}{diverged} against {means[best]:.4f} at {best:g}{edge}",
         "difference": mean,
-        "95 % interval": _range(low, high, "+.4f"),
-        "n": int((ours - by_step[best]).count()),
-        "verdict": judge_not_worse(by_step[best].mean(), low, high),
+        "low": low,
+        "high": high,
+        "n": len(ours),
+        "verdict": "differs" if diverged else judge_not_worse(means[best], low, high),
     }
 
 
 def compare_with_bls(final: pd.DataFrame, metric: str) -> dict:
-    """Claim 4: FBLS against BLS, averaged over β; n pairs of runs of the same seed and β."""
-    pairs = final.pivot(index=["seed", "beta"], columns="variant", values=metric)
-    mean, low, high = mean_interval(pairs["FBLS"] - pairs["BLS"])
+    """Claim 4: FBLS against BLS on the same seeds, each averaged over β; n seeds. Worse if FBLS diverged anywhere."""
+    means = final.groupby(["variant", "seed"])[metric].agg(lambda values: values.mean(skipna=False))
+    mean, low, high = mean_interval(means["FBLS"] - means["BLS"])
+    diverged = final[final["diverged"]].groupby("variant").size().to_dict()
+    remark = f" (runs diverged: {diverged})" if diverged else ""
     return {
         "claim": 4,
         "statement": f"{_words(metric)} of FBLS is better than that of BLS, averaged over β",
-        "measured": f"{pairs['FBLS'].mean():.4f} against {pairs['BLS'].mean():.4f}",
+        "measured": f"{means['FBLS'].mean():.4f} against {means['BLS'].mean():.4f}{remark}",
         "difference": mean,
-        "95 % interval": _range(low, high, "+.4f"),
-        "n": len(pairs),
-        "verdict": judge_better(low, high),
+        "low": low,
+        "high": high,
+        "n": len(means["FBLS"]),
+        "verdict": "differs" if "FBLS" in diverged else judge_better(low, high),
     }
 
 
-def compare_speed_with_bls(run: Run, printed: float) -> dict:
-    """Claim 4: an epoch of BLS takes 1.36 times one of FBLS."""
+def compare_speed(run: Run, claim: int, method: str, rival: str, printed: float) -> dict:
+    """Seconds of a method over those of a rival against the printed ratio."""
     seconds = pd.DataFrame(run.rows).pivot(index="round", columns="method", values="seconds")
-    median, low, high = median_interval(seconds["BLS"] / seconds["FBLS"])
+    ratio, low, high = median_interval(seconds[method] / seconds[rival])
     return {
-        "claim": 4,
-        "statement": f"an epoch of BLS takes {printed:g} times one of FBLS",
-        "measured": f"{median:.2f} times",
-        "difference": None,
-        "95 % interval": _range(low, high, ".2f"),
+        "claim": claim,
+        "statement": f"an epoch of {method} takes {printed:.2f} times one of {rival}",
+        "measured": f"{ratio:.2f} times",
+        "difference": ratio - printed,
+        "low": low - printed,
+        "high": high - printed,
         "n": len(seconds),
-        "verdict": judge_ratio(printed, median, low, high),
+        "verdict": judge_ratio(printed, low, high),
     }
 
 
-def judge_bound(final: pd.DataFrame, most: float = 0.95) -> dict:
+def judge_bound(final: pd.DataFrame, least: float = 0.95) -> dict:
     """Claim 5: in the last epoch nearly all steps of FBLS without decay are at the upper bound."""
     shares = final[final["variant"] == "FBLS"]["share_at_bound"]
     mean, low, high = mean_interval(shares)
     return {
         "claim": 5,
-        "statement": f"without decay the step of FBLS settles at its bound (last epoch, ≥ {most:.0%} of the steps)",
+        "statement": f"without decay the step of FBLS settles at its bound (last epoch, ≥ {least:.0%} of the steps)",
         "measured": f"{mean:.1%} of the steps",
-        "difference": None,
-        "95 % interval": _range(low, min(high, 1), ".1%"),
+        "difference": mean - least,
+        "low": low - least,
+        "high": high - least,
         "n": len(shares),
-        "verdict": judge_at_least(most, mean, high),
+        "verdict": judge_at_least(least, low, high),
     }
 
 
-def _words(metric: str) -> str:
-    return metric.replace("_", " ")
-
-
-def _range(low: float, high: float, digits: str) -> str:
-    return "–" if np.isnan(low) else f"{low:{digits}} to {high:{digits}}"
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def write_table(table: pd.DataFrame, name: str, folder: Path, title: str, notes: Sequence[str]) -> list[Path]:

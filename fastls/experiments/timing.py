@@ -4,15 +4,18 @@ Every round trains one epoch with each method in turn, each on a network of its 
 or warms up does so for all. Ratios are taken within a round. The order turns from round to round.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
-from fastls.environment import describe_environment
-from fastls.experiments.runs import RunConfig, Training, load_data, summarize_steps
+from tqdm import tqdm
+
+from fastls.algorithms.spaces import Passes
+from fastls.experiments.runs import RunConfig, Training, load_data, make_header, summarize_steps
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import LR_UB, SEARCH, Protocol
 
 METHODS = ("EqualWeight", "SGD", "BLS", "MGDA-UB", "FBLS")
 LR = 0.1  # of the methods without a search; their time does not depend on it
+PASSES = tuple(field.name for field in fields(Passes))
 WARM_UP_IMAGES = 2_560
 
 
@@ -54,24 +57,20 @@ def execute_timing(config: TimingConfig, store: RunStore) -> Run:
     stored = store.load(config.label, config.identity)
     if stored:
         return stored
+    store.check_may_make(config.label, config.identity)
     size = config.protocol
     data = load_data(size.dataset, size.source, size.n_train, size.n_test, size.device)
     warm_up = replace(data, train=data.train.first(WARM_UP_IMAGES))
     for method in METHODS:
         Training(config.method_config(method), warm_up).train_epoch(1)
     trainings = {method: Training(config.method_config(method), data) for method in METHODS}
+    turns = range(config.rounds)
+    order = [(turn, METHODS[(turn + i) % len(METHODS)]) for turn in turns for i in range(len(METHODS))]
     rows = []
-    for turn in range(config.rounds):
-        first = turn % len(METHODS)
-        for method in METHODS[first:] + METHODS[:first]:
-            records, seconds = trainings[method].train_epoch(turn + 1)
-            summary = summarize_steps(records, trainings[method].optimizer.lr)
-            counted = {name: value for name, value in summary.items() if "forward" in name or "backward" in name}
-            row = {"round": turn, "method": method, "seconds": round(seconds, 4), "steps": len(records)}
-            rows.append(row | {"trials": summary["trials"]} | counted)
-    header = {
-        "data": {"source": data.source, "description": data.description, "fingerprint": data.fingerprint},
-        "environment": describe_environment(size.device),
-    }
-    store.save(config.label, config.identity, header, rows)
+    for turn, method in tqdm(order, desc="timing", unit="epoch"):
+        records, seconds = trainings[method].train_epoch(turn + 1)
+        summary = summarize_steps(records, trainings[method].optimizer.lr)
+        row = {"round": turn, "method": method, "seconds": round(seconds, 4), "steps": len(records)}
+        rows.append(row | {name: summary[name] for name in ("trials", *PASSES)})
+    store.save(config.label, config.identity, make_header(data, size.device), rows)
     return store.load(config.label, config.identity)

@@ -46,6 +46,8 @@ class MultiTaskModel(nn.Module):
         self.encoder = encoder
         self.decoders = nn.ModuleDict(decoders)
         self.losses = dict(losses)
+        # So that the weights of a loss follow the model to its device.
+        self.loss_modules = nn.ModuleDict({task: loss for task, loss in losses.items() if isinstance(loss, nn.Module)})
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers import FIVE, FOUR, SEARCHES, batch, copies, equal, mlp, names
+from helpers import FIVE, FOUR, SEARCHES, bare, batch, copies, equal, mlp, names
 from torch import nn
 
 from fastls import Backtracking, MultiTaskModel
@@ -127,3 +127,21 @@ def test_an_encoder_without_trainable_parameters_is_refused(algorithm, encoder):
     model = MultiTaskModel(encoder, mlp().decoders, mlp().losses)
     with pytest.raises(ValueError, match="encoder must have a trainable parameter, found none"):
         algorithm(model, 0.1)
+
+
+@pytest.mark.parametrize("algorithm", FOUR)
+@pytest.mark.parametrize("tasks", [2, 3])
+def test_a_gradient_that_is_nan_names_its_task_and_moves_nothing(algorithm, tasks):
+    """The square root has a value at zero, but no gradient."""
+    plain = [lambda z: z.square().mean()] * (tasks - 1)
+    model = bare(nn.Linear(5, 4), *plain, lambda z: (z * 0).abs().sqrt().mean())
+    start = copies(model)
+    with pytest.raises(FloatingPointError, match=rf"Squared gradients .* finite, found {{'task{tasks - 1}': nan}}"):
+        algorithm(model, 0.05).step(torch.rand(3, 5), dict.fromkeys(model.tasks))
+    assert equal(copies(model), start)
+
+
+@pytest.mark.parametrize("algorithm", FIVE)
+def test_targets_that_are_not_a_mapping_are_refused(algorithm):
+    with pytest.raises(TypeError, match="`targets` must map each task to its target, found Tensor"):
+        algorithm(mlp(), 0.05).step(batch()[0], torch.zeros(8, 1))

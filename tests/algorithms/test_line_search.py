@@ -124,7 +124,8 @@ def test_the_test_is_decided_in_float64():
     ("parameters", "message"),
     [({name: value}, rf"{name}=\.\.\.\)` must be in \(0, 1\), found {value}")
      for name in ("beta", "gamma") for value in (0, 1, -0.1, 1.5, math.nan)]
-    + [({"floor": value}, rf"floor=\.\.\.\)` must be > 0, found {value}") for value in (0, -1e-10, math.nan)]
+    + [({"floor": value}, rf"floor=\.\.\.\)` must be positive and finite, found {value}")
+       for value in (0, -1e-10, math.nan, math.inf)]
     + [({"form": value}, rf"form=\.\.\.\)` must be one of \[6, 7, 8, 9\], found {value!r}") for value in (5, "armijo")],
 )  # fmt: skip
 def test_parameters_out_of_range_are_named_with_rule_and_value(parameters, message):

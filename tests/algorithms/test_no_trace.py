@@ -102,14 +102,26 @@ def test_frozen_parameters_never_move(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", FIVE)
-def test_freezing_after_construction_is_refused_and_moves_nothing(algorithm):
+@pytest.mark.parametrize("unfreeze", [False, True], ids=["one gone", "one exchanged"])
+def test_freezing_after_construction_is_refused_and_moves_nothing(algorithm, unfreeze):
     model = mlp()
+    model.decoders["task0"][2].bias.requires_grad_(False)
     optimizer = algorithm(model, 0.05)
     model.decoders["task1"][2].bias.requires_grad_(False)
+    model.decoders["task0"][2].bias.requires_grad_(unfreeze)
     start = copies(model)
-    with pytest.raises(ValueError, match="must keep its 12 trainable parameters, found 11; make a new optimizer"):
+    message = f"must keep its 11 trainable parameters, found {int(unfreeze)} new and 1 gone; make a new optimizer"
+    with pytest.raises(ValueError, match=message):
         optimizer.step(*batch())
     assert equal(copies(model), start)
+
+
+@pytest.mark.parametrize("direction", ["mean", "mgda", "edm", "pcgrad"])
+def test_directions_of_two_tasks_leave_the_random_state(direction):
+    model = mlp()
+    state = torch.get_rng_state()
+    FBLS(model, 0.05, direction).step(*batch())
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("algorithm", FIVE)

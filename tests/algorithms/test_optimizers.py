@@ -183,6 +183,15 @@ def test_float32_rounding_does_not_hide_a_stationary_batch(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", FOUR)
+def test_a_short_gradient_is_not_taken_for_none(algorithm):
+    """Losses of very different scale, both of which can still fall: the long gradient is no yardstick for the short."""
+    torch.manual_seed(0)
+    model = bare(nn.Linear(5, 4), lambda z: 1e-5 * z.square().mean(), lambda z: (z - 1).square().mean())
+    record = algorithm(model, 1.0).step(torch.rand(3, 5), dict.fromkeys(model.tasks))
+    assert (record.slopes > 0).all() and not record.stationary
+
+
+@pytest.mark.parametrize("algorithm", FOUR)
 def test_a_decoder_that_still_learns_is_not_stationary(algorithm):
     model, (inputs, targets) = mlp(), batch()
     with torch.no_grad():
@@ -312,3 +321,30 @@ def test_learning_rates_that_differ_between_groups_are_refused(algorithm):
     with pytest.raises(ValueError, match=r"`lr` must be the same in all parameter groups.*'task0': 0.2"):
         optimizer.step(*batch())
     assert equal(copies(model), start)
+
+
+@pytest.mark.parametrize("algorithm", [SGD, MGDAUB, EqualWeight])
+def test_a_scheduler_may_end_at_zero(algorithm):
+    model = mlp()
+    optimizer = algorithm(model, 0.05)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    start = copies(model)
+    assert optimizer.step(*batch()).step_size == 0
+    assert equal(copies(model), start)
+
+
+@pytest.mark.parametrize("algorithm", FIVE)
+def test_a_deep_copy_goes_on_by_itself(algorithm):
+    optimizer = algorithm(mlp(), 0.05)
+    twin = copy.deepcopy(optimizer)
+    optimizer.step(*batch())
+    assert not equal(copies(optimizer.model), copies(twin.model))
+    twin.step(*batch())
+    assert equal(copies(optimizer.model), copies(twin.model))
+
+
+def test_a_direction_that_learns_does_not_leak_its_graph():
+    scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+    record = FBLS(mlp(), 0.05, direction=lambda gramian: scale * torch.full((2,), 0.5)).step(*batch())
+    assert not record.weights.requires_grad and not record.slopes.requires_grad and not record.gain.requires_grad

@@ -39,8 +39,9 @@ def test_compared_panels_have_the_same_range(constant):
 
 def test_a_diverged_step_leaves_a_gap_and_no_failure():
     runs = constant_step_runs() + [make_run("SGD", 10.0, 0, 0.5, diverged=True)]
-    _, table = figures.draw_constant_steps(to_frame(runs), "")
+    figure, table = figures.draw_constant_steps(to_frame(runs), "")
     assert np.isnan(table.loc[("SGD", 10.0), ("test_loss", "mean")])
+    assert [text.get_text() for text in figure.axes[0].texts] == ["†"] and "diverged" in figure.get_supxlabel()
 
 
 def test_learning_curves_draw_one_line_a_label(constant):
@@ -53,10 +54,23 @@ def test_learning_curves_draw_one_line_a_label(constant):
         assert drawn[:, 1] == pytest.approx(table.loc[next(iter(lines))][(metric, "mean")])
 
 
+def test_captions_count_the_runs_behind_each_line(constant):
+    frame, lines = label_searches(constant, to_frame(beta_runs(seeds=1)), also={"BLS": 0.1})
+    figure, _ = figures.draw_learning_curves(frame, "", lines)
+    assert "runs: FBLS (2), FBLS+decay (2), BLS, β = 0.1 (1)" in figure.get_supxlabel()
+
+
+def test_a_line_that_diverged_at_once_is_left_out(constant):
+    runs = [make_run("BLS", 1.0, 0, 0.5, epochs=1, diverged=True, beta=0.1)]
+    frame, lines = label_searches(constant, to_frame(runs), also={"BLS": 0.1})
+    figure, _ = figures.draw_learning_curves(frame, "", lines)
+    assert [line.get_label() for line in figure.axes[0].lines] == ["FBLS", "FBLS+decay"]
+
+
 def test_step_sizes_draw_medians_shares_and_trials(constant):
     frame, lines = label_searches(constant, to_frame(beta_runs()), also={"BLS": 0.1})
     figure, table = figures.draw_step_sizes(frame, "", lines)
-    assert [len(panel.lines) for panel in figure.axes] == [3, 3, 3]
+    assert [len(panel.lines) for panel in figure.axes] == [3, 3, 3, 3]
     assert figure.axes[1].lines[0].get_ydata() == pytest.approx(table.loc["FBLS", "share_at_bound"])
 
 
@@ -69,7 +83,7 @@ def test_samples_draw_every_image_under_its_caption():
 
 def test_every_figure_carries_its_provenance(constant):
     figure, _ = figures.draw_constant_steps(constant, "where from")
-    assert figure.get_supxlabel() == "where from"
+    assert figure.get_supxlabel().endswith("\nwhere from") and "n = 2 seeds" in figure.get_supxlabel()
 
 
 def test_files_are_the_same_bytes_each_time(constant, tmp_path):

@@ -23,16 +23,22 @@ def test_a_decaying_bound_makes_another_variant():
     assert set(to_frame(constant_step_runs())["variant"]) == {"FBLS", "FBLS+decay", "SGD", "EqualWeight"}
 
 
+def test_the_bound_of_an_epoch_does_not_hide_the_configured_rate():
+    run = make_run("FBLS", 1.0, 0, 0.5, decay_every=1)
+    run.rows[-1]["lr"] = 0.25
+    last = to_frame([run]).query("final").iloc[0]
+    assert (last["lr"], last["bound"]) == (1.0, 0.25)
+
+
 def test_a_diverged_run_ends_without_metrics():
     last = to_frame([make_run("SGD", 0.1, 0, 0.5, diverged=True)]).query("final").iloc[0]
     assert last["diverged"] and last[list(METRICS)].isna().all()
 
 
-def test_provenance_names_data_sizes_epochs_seeds_and_device():
-    line = provenance(constant_step_runs(seeds=2))
-    for part in (HEADER["data"]["description"], "512 training", "128 test", "3 epochs", "n = 2 seeds", "cpu"):
+def test_provenance_names_data_sizes_epochs_and_device():
+    line = provenance(constant_step_runs())
+    for part in (HEADER["data"]["description"], "512 training", "metrics on 128", "128 test", "3 epochs", "cpu"):
         assert part in line
-    assert "n = 1 seed " in provenance(constant_step_runs(seeds=1))
 
 
 def test_provenance_of_a_timing_names_the_machine():

@@ -293,7 +293,7 @@ class TestExecute:
         expected = {"source": "digits", "description": data.description, "fingerprint": data.fingerprint}
         assert header["data"] == expected
         assert set(header["environment"]) == {"python", "versions", "platform", "device", "cores", "threads"}
-        assert set(header["environment"]["versions"]) == {"torch", "torchvision", "numpy", "scipy"}
+        assert set(header["environment"]["versions"]) == {"fastls", "torch", "torchvision", "numpy", "scipy"}
 
     @pytest.mark.parametrize("method", METHODS)
     def test_configuration_and_seed_decide_the_rows(self, uninterrupted, store, method):
@@ -425,6 +425,26 @@ class TestResume:
             execute(config, store)
         for part in (str(checkpoint_of(config, store)), data.fingerprint, changed.fingerprint, "Delete"):
             assert part in str(caught.value)
+
+
+class TestHeader:
+    def test_a_run_resumed_elsewhere_keeps_its_first_machine(self, store, monkeypatch):
+        config = make_config(epochs=2)
+        execute_until(1, config, store)
+        first = store.load(config.label, config.identity).header
+        monkeypatch.setattr(runs, "describe_environment", lambda device: {"device": "another machine"})
+        header = execute(config, store).header
+        assert header["environment"] == first["environment"] and "resumed_on" not in first
+        assert header["resumed_on"] == [{"device": "another machine"}]
+
+    @pytest.mark.parametrize("epochs", [0, 1], ids=["missing", "not complete"])
+    def test_stored_only_trains_nothing(self, epochs, store, monkeypatch):
+        config = make_config(epochs=2)
+        if epochs:
+            execute_until(epochs, config, store)
+        monkeypatch.setenv("FASTLS_STORED_ONLY", "1")
+        with pytest.raises(StoreError, match="missing or not complete"):
+            execute(config, store)
 
 
 class TestDivergence:

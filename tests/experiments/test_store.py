@@ -162,10 +162,9 @@ def test_failed_write_leaves_the_old_run(store, monkeypatch, where, error):
     assert list(store.root.iterdir()) == [path]
 
 
-def test_stored_only_makes_a_missing_run_an_error(tmp_path, monkeypatch):
+def test_stored_only_forbids_to_make_a_run(tmp_path, monkeypatch):
     store = RunStore(tmp_path)
-    store.save("label", {"seed": 0}, {}, [])
+    store.check_may_make("label", {"seed": 0})
     monkeypatch.setenv("FASTLS_STORED_ONLY", "1")
-    assert store.load("label", {"seed": 0}).rows == ()
-    with pytest.raises(StoreError, match="is missing, and FASTLS_STORED_ONLY"):
-        store.load("label", {"seed": 1})
+    with pytest.raises(StoreError, match="is missing or not complete, and FASTLS_STORED_ONLY"):
+        store.check_may_make("label", {"seed": 0})

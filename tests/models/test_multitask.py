@@ -44,3 +44,9 @@ def test_decoders_and_losses_must_name_the_same_tasks(losses):
     message = f"`decoders` and `losses` must name the same tasks, found ['a', 'b'] and {list(losses)}."
     with pytest.raises(ValueError, match=re.escape(message)):
         MultiTaskModel(nn.Linear(2, 3), heads("a", "b"), dict.fromkeys(losses, F.mse_loss))
+
+
+def test_weights_of_a_loss_follow_the_model():
+    loss = nn.CrossEntropyLoss(weight=torch.ones(3))
+    model = MultiTaskModel(nn.Linear(4, 2), {"class": nn.Linear(2, 3)}, {"class": loss}).double()
+    assert loss.weight.dtype == torch.float64 and model.losses["class"] is loss
