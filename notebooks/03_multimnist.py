@@ -79,7 +79,8 @@ paper = tables.read_paper()
 sample_run = samples.store_samples(protocol, store)
 images, labels = samples.read_samples(sample_run)
 captions = [f"{label['left']} and {label['right']}" for label in labels]
-figure, _ = figures.draw_samples(images[:, 0], captions, sample_run.header["data"]["description"])
+origin = f"left and right digit of the first test images · {sample_run.header['data']['description']}"
+figure, _ = figures.draw_samples(images[:, 0], captions, origin)
 _ = style.save_figure(figure, "thesis-figure-4-multimnist-samples", folder)
 # %% [markdown]
 # ## Five ways to take a step

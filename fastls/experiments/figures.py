@@ -50,7 +50,7 @@ def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Da
             panel.axhspan(row[(metric, "min")], row[(metric, "max")], color=style["color"], alpha=0.15, linewidth=0)
         for step in diverged.index[diverged]:
             panel.text(step, 0.98, "†", transform=panel.get_xaxis_transform(), ha="center", va="top")
-        panel.set(xscale="log", xlabel="constant step size", title=METRIC_LABELS[metric], ylim=(0, None))
+        panel.set(xscale="log", yscale="log", xlabel="constant step size", title=METRIC_LABELS[metric])
     share_limits(axes)
     share_legend(figure, axes[0])
     caption = (
@@ -78,11 +78,7 @@ def draw_learning_curves(frame: pd.DataFrame, source: str, lines: dict[str, str]
             panel.fill_between(
                 rows.index, rows[(metric, "min")], rows[(metric, "max")], color=style["color"], alpha=0.15, linewidth=0
             )
-        panel.set(xlabel="epoch", title=METRIC_LABELS[metric])
-        if "loss" in metric:
-            panel.set_yscale("log")
-        else:
-            panel.set_ylim(0, None)
+        panel.set(xlabel="epoch", yscale="log", title=METRIC_LABELS[metric])
     share_limits(axes)
     whole_epochs(axes)
     share_legend(figure, axes[0])
