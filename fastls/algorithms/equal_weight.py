@@ -40,6 +40,14 @@ class EqualWeight(MultiTaskOptimizer):
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         gradients = torch.autograd.grad(losses.mean(), parameters, allow_unused=True, materialize_grads=True)
         self._move(list(gradients), self.lr)
-        weights = torch.full_like(losses, 1 / len(tasks), requires_grad=False)
-        passes = Passes(1, 1, len(tasks), len(tasks))
-        return StepRecord(losses.detach(), weights, None, self.lr, 0, True, False, None, passes)
+        return StepRecord(
+            losses=losses.detach(),
+            weights=torch.full_like(losses, 1 / len(tasks), requires_grad=False),
+            slopes=None,
+            step_size=self.lr,
+            trials=0,
+            accepted=True,
+            stationary=False,
+            gain=None,
+            passes=Passes(1, 1, len(tasks), len(tasks)),
+        )

@@ -87,7 +87,10 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
         rates = {group["name"]: float(group["lr"]) for group in self.param_groups}
         if len(set(rates.values())) > 1:
             raise ValueError(f"`lr` must be the same in all parameter groups, since one step size moves all: {rates}.")
-        return next(iter(rates.values()))
+        rate = next(iter(rates.values()))
+        if not 0 <= rate < float("inf"):
+            raise ValueError(f"`lr` must be finite and not negative, found {rate}; nothing has moved.")
+        return rate
 
     @torch.no_grad()
     def _move(self, direction: list[Tensor], step_size: float) -> None:
@@ -107,8 +110,7 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict:
         """Copies and pickles carry the model along; torch's own keep the groups and the state alone."""
-        own = ("model", "direction", "space", "line_search", "on_failure")
-        return super().__getstate__() | {name: vars(self)[name] for name in own if name in vars(self)}
+        return super().__getstate__() | {"model": self.model}
 
 
 class MultiObjectiveOptimizer(MultiTaskOptimizer):
@@ -123,6 +125,10 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
         self.space = space
         self.line_search = line_search
         self.on_failure = on_failure
+
+    def __getstate__(self) -> dict:
+        own = ("direction", "space", "line_search", "on_failure")
+        return super().__getstate__() | {name: getattr(self, name) for name in own}
 
     @torch.enable_grad()
     def step(self, inputs, targets: dict[str, Tensor]) -> StepRecord:

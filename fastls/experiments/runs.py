@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -95,8 +95,12 @@ def load_data(dataset: str, source: str, n_train: int, n_test: int, device: str)
 
 
 def is_complete(run: Run) -> bool:
+    return rows_are_complete(run.rows, run.config["epochs"])
+
+
+def rows_are_complete(rows: Sequence[dict], epochs: int) -> bool:
     """All epochs are there, or the run diverged, and its last row says so."""
-    return bool(run.rows) and (len(run.rows) == run.config["epochs"] or run.rows[-1]["diverged"])
+    return bool(rows) and (len(rows) == epochs or rows[-1]["diverged"])
 
 
 def execute(config: RunConfig, store: RunStore, on_epoch: Callable[[], None] = lambda: None) -> Run:
@@ -168,7 +172,7 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        return len(self.rows) == self.config.epochs or bool(self.rows and self.rows[-1]["diverged"])
+        return rows_are_complete(self.rows, self.config.epochs)
 
     def run_epoch(self) -> None:
         """Train one epoch, evaluate, append its row."""

@@ -83,15 +83,19 @@ def judge_at_least(least: float, low: float, high: float) -> str:
     return "differs" if high < least else UNDECIDED
 
 
+def seconds_by_round(run: Run) -> pd.DataFrame:
+    """A row a round, a column a method: ratios within a row do not notice a machine that slows down."""
+    return pd.DataFrame(run.rows).pivot(index="round", columns="method", values="seconds")
+
+
 def compare_times(run: Run, printed: dict, thesis: dict) -> pd.DataFrame:
     """Seconds per epoch, share of SGD's and of equal-weight SGD's, beside the paper's share; passes per step.
 
     Ratios are medians over the rounds of one interleaved run, each taken within its round; ``low`` and ``high`` are
     the ends of their 95 % intervals.
     """
-    rows = pd.DataFrame(run.rows)
-    seconds = rows.pivot(index="round", columns="method", values="seconds")
-    passes = rows.groupby("method")[["trials", *PASSES]].mean().rename(columns=_words)
+    seconds = seconds_by_round(run)
+    passes = pd.DataFrame(run.rows).groupby("method")[["trials", *PASSES]].mean().rename(columns=_words)
     table = []
     for method in METHODS:
         share, low, high = median_interval(seconds[method] / seconds["SGD"])
@@ -163,7 +167,7 @@ def compare_with_bls(final: pd.DataFrame, metric: str) -> dict:
 
 def compare_speed(run: Run, claim: int, method: str, rival: str, printed: float) -> dict:
     """Seconds of a method over those of a rival against the printed ratio."""
-    seconds = pd.DataFrame(run.rows).pivot(index="round", columns="method", values="seconds")
+    seconds = seconds_by_round(run)
     ratio, low, high = median_interval(seconds[method] / seconds[rival])
     return {
         "claim": claim,

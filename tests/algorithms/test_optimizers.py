@@ -1,6 +1,7 @@
 """The contract of the optimizers: what a step reports, what it costs, what it leaves alone and what it refuses."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -331,6 +332,19 @@ def test_a_scheduler_may_end_at_zero(algorithm):
         group["lr"] = 0.0
     start = copies(model)
     assert optimizer.step(*batch()).step_size == 0
+    assert equal(copies(model), start)
+
+
+@pytest.mark.parametrize("algorithm", FIVE)
+@pytest.mark.parametrize("rate", [-0.1, math.nan, math.inf])
+def test_a_rate_set_to_nonsense_is_refused_and_moves_nothing(algorithm, rate):
+    model = mlp()
+    optimizer = algorithm(model, 0.05)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    start = copies(model)
+    with pytest.raises(ValueError, match="found"):
+        optimizer.step(*batch())
     assert equal(copies(model), start)
 
 
