@@ -2,9 +2,12 @@
 
 import functools
 import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,20 +16,40 @@ class DataError(Exception):
     """A data set that is missing or not what it should be. The message says which file, what was found, what to do."""
 
 
+class Split(Protocol):
+    """What training, evaluation and the store ask of one split of a data set."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, order: Tensor, batch_size: int, training: bool) -> Iterator[tuple[Any, dict[str, Tensor]]]:
+        """Inputs of the encoder and targets by task, the examples of `order` in batches; `training` augments."""
+
+    def first(self, n: int) -> "Split":
+        """The first n examples."""
+
+    def to(self, device: str | torch.device) -> "Split":
+        """The split with its batches on a device."""
+
+    def hash_into(self, digest: "hashlib._Hash") -> None:
+        """Feed the digest with all that decides the batches."""
+
+
 @dataclass(frozen=True)
-class Split:
+class ImageSplit:
     """Images and labels of one split, whole, on one device: no loader stands between them and a small network.
 
     Attributes:
         images: (N, C, H, W) uint8.
-        targets: task name -> (N,) int64.
-        mean, std: normalisation of pixels in [0, 1].
+        targets: task name -> (N,).
+        mean, std: normalisation of pixels in [0, 1]; numbers, or tensors of shape (C, 1, 1).
+        augment: images (B, C, H, W) -> images, applied once to every batch of training; None for none.
     """
 
     images: Tensor
     targets: dict[str, Tensor]
-    mean: float
-    std: float
+    mean: float | Tensor
+    std: float | Tensor
+    augment: Callable[[Tensor], Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -36,12 +59,23 @@ class Split:
         images = self.images[index].float().div_(255).sub_(self.mean).div_(self.std)
         return images, {task: target[index] for task, target in self.targets.items()}
 
-    def first(self, n: int) -> "Split":
+    def batches(self, order: Tensor, batch_size: int, training: bool) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        for index in order.to(self.images.device).split(batch_size):
+            images, targets = self.batch(index)
+            yield self.augment(images) if training and self.augment else images, targets
+
+    def first(self, n: int) -> "ImageSplit":
         return replace(self, images=self.images[:n], targets={task: y[:n] for task, y in self.targets.items()})
 
-    def to(self, device: str | torch.device) -> "Split":
+    def to(self, device: str | torch.device) -> "ImageSplit":
         targets = {task: target.to(device) for task, target in self.targets.items()}
-        return replace(self, images=self.images.to(device), targets=targets)
+        mean, std = (value.to(device) if isinstance(value, Tensor) else value for value in (self.mean, self.std))
+        return replace(self, images=self.images.to(device), targets=targets, mean=mean, std=std)
+
+    def hash_into(self, digest: "hashlib._Hash") -> None:
+        for tensor in (self.images, *self.targets.values()):
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
 
 
 @dataclass(frozen=True)
@@ -61,24 +95,27 @@ class MultiTaskData:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """sha256 of all images and labels, sixteen hexadecimal digits."""
+        """sha256 of all inputs and targets, sixteen hexadecimal digits."""
         digest = hashlib.sha256()
         for split in (self.train, self.test):
-            for tensor in (split.images, *split.targets.values()):
-                digest.update(str(tuple(tensor.shape)).encode())
-                digest.update(tensor.cpu().contiguous().numpy().tobytes())
+            split.hash_into(digest)
         return digest.hexdigest()[:16]
 
     def to(self, device: str | torch.device) -> "MultiTaskData":
         return replace(self, train=self.train.to(device), test=self.test.to(device))
 
 
-def check_sha256(path: Path, expected: str, advice: str) -> None:
+def permutation(n: int, seed: tuple[int, ...]) -> np.ndarray:
+    """Of 0..n-1, from raw 64-bit draws, which NumPy keeps the same for ever; `Generator.permutation` may change."""
+    return np.argsort(np.random.PCG64(list(seed)).random_raw(n), kind="stable")
+
+
+def check_hash(path: Path, expected: str, advice: str, algorithm: str = "sha256") -> None:
     """Raise `DataError` unless the file has this hash."""
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = hashlib.file_digest(file, algorithm).hexdigest()
     if found != expected:
         raise DataError(
-            f"{path} is not the file it should be: sha256 must be {expected}, found {found} "
+            f"{path} is not the file it should be: {algorithm} must be {expected}, found {found} "
             f"({path.stat().st_size:,} bytes). {advice}"
         )

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from fastls.datasets.common import DataError, MultiTaskData, Split, check_sha256
+from fastls.datasets.common import DataError, ImageSplit, MultiTaskData, check_hash, permutation
 from fastls.paths import DATA
 
 SHIFT = 4  # pixels
@@ -109,7 +109,7 @@ def _check_mnist(root: Path) -> None:
             raise DataError(f"{path} is missing: MNIST needs {len(MNIST_FILES)} files. {advice}")
         if path.stat().st_size != size:
             raise DataError(f"{path} must have {size:,} bytes, found {path.stat().st_size:,}. {advice}")
-        check_sha256(path, sha256, advice)
+        check_hash(path, sha256, advice)
 
 
 def _read_mnist(root: Path):
@@ -134,24 +134,19 @@ def _read_digits():
     small = large.reshape(-1, 20, 2, 20, 2).sum(axis=(2, 4)) * 255 // (4 * 16)
     images = np.pad(small, ((0, 0), (4, 4), (4, 4))).astype(np.uint8)
     labels = digits.target.astype(np.uint8)
-    order = _permutation(len(images), (0, 2))
+    order = permutation(len(images), (0, 2))
     train, test = order[: 4 * len(order) // 5], order[4 * len(order) // 5 :]
     return (images[train], labels[train]), (images[test], labels[test])
 
 
-def _overlay_pairs(images: np.ndarray, labels: np.ndarray, n: int, seed: tuple[int, int]) -> Split:
+def _overlay_pairs(images: np.ndarray, labels: np.ndarray, n: int, seed: tuple[int, int]) -> ImageSplit:
     """The i-th image on the left, its partner of a seeded permutation on the right, the brighter pixel of the two."""
     repeats = -(-n // len(images))
     left = np.tile(np.arange(len(images)), repeats)[:n]
-    right = np.concatenate([_permutation(len(images), (*seed, block)) for block in range(repeats)])[:n]
+    right = np.concatenate([permutation(len(images), (*seed, block)) for block in range(repeats)])[:n]
     overlaid = np.zeros((n, 28, 28), dtype=np.uint8)
     overlaid[:, :, :-SHIFT] = images[left][:, :, SHIFT:]
     np.maximum(overlaid[:, :, SHIFT:], images[right][:, :, :-SHIFT], out=overlaid[:, :, SHIFT:])
     targets = {"left": torch.from_numpy(labels[left].astype(np.int64))}
     targets["right"] = torch.from_numpy(labels[right].astype(np.int64))
-    return Split(torch.from_numpy(overlaid)[:, None], targets, MEAN, STD)
-
-
-def _permutation(n: int, seed: tuple[int, ...]) -> np.ndarray:
-    """From raw 64-bit draws, which NumPy keeps the same for ever; `Generator.permutation` may change."""
-    return np.argsort(np.random.PCG64(list(seed)).random_raw(n), kind="stable")
+    return ImageSplit(torch.from_numpy(overlaid)[:, None], targets, MEAN, STD)

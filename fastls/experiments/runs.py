@@ -6,24 +6,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 import fastls
-from fastls.datasets.common import MultiTaskData, Split
-from fastls.datasets.multimnist import load_multimnist
+from fastls.datasets.common import MultiTaskData
 from fastls.environment import describe_environment
 from fastls.experiments.store import Run, RunStore, StoreError
-from fastls.models.lenet import lenet
+from fastls.experiments.workloads import get_workload
 from fastls.models.multitask import MultiTaskModel
 from fastls.paths import write_atomically
 
-EVALUATION_BATCH = 1000
 ADVICE = "Delete it and run again."
 
-LOADERS: dict[str, Callable[..., MultiTaskData]] = {"multimnist": load_multimnist}
-MODELS: dict[str, Callable[[], MultiTaskModel]] = {"multimnist": lenet}
+Options = tuple[tuple[str, Any], ...]  # keyword arguments, hashable
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,7 @@ class RunConfig:
         direction: rule for the common direction; None for EqualWeight.
         beta, gamma, floor, form: of the Armijo test; None without a search.
         decay_every: epochs after which `lr` is halved, again and again; None for never.
+        data_options, model_options: (name, value) pairs, further arguments of the workload's loader and model.
         batch_size, epochs, seed, device: as usual; the seed decides initial weights, order of batches and dropout.
 
     Raises:
@@ -59,6 +58,8 @@ class RunConfig:
     decay_every: int | None = None
     batch_size: int = 256
     device: str = "cpu"
+    data_options: Options = ()
+    model_options: Options = ()
 
     def __post_init__(self):
         if self.source == "auto":
@@ -74,7 +75,8 @@ class RunConfig:
     @property
     def identity(self) -> dict:
         """What the key is made of: the fields that are set, so that a field added later leaves old keys alone."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        options = {"data_options": dict(self.data_options), "model_options": dict(self.model_options)}
+        return {name: value for name, value in (asdict(self) | options).items() if value not in (None, {})}
 
 
 def make_optimizer(config: RunConfig, model: MultiTaskModel):
@@ -89,9 +91,11 @@ def make_optimizer(config: RunConfig, model: MultiTaskModel):
 
 
 @functools.lru_cache(maxsize=2)
-def load_data(dataset: str, source: str, n_train: int, n_test: int, device: str) -> MultiTaskData:
+def load_data(
+    dataset: str, source: str, n_train: int, n_test: int, device: str, options: Options = ()
+) -> MultiTaskData:
     """The data of a run on its device, kept for the next run of the same process."""
-    return LOADERS[dataset](n_train=n_train, n_test=n_test, source=source).to(device)
+    return get_workload(dataset).load(n_train=n_train, n_test=n_test, source=source, **dict(options)).to(device)
 
 
 def is_complete(run: Run) -> bool:
@@ -124,7 +128,7 @@ def execute(config: RunConfig, store: RunStore, on_epoch: Callable[[], None] = l
         checkpoint.unlink(missing_ok=True)
         return stored
     store.check_may_make(config.label, config.identity)
-    data = load_data(config.dataset, config.source, config.n_train, config.n_test, config.device)
+    data = load_data(config.dataset, config.source, config.n_train, config.n_test, config.device, config.data_options)
     training = Training(config, data)
     header = continue_header(stored, make_header(data, config.device))
     if checkpoint.exists():
@@ -164,7 +168,8 @@ class Training:
     def __init__(self, config: RunConfig, data: MultiTaskData):
         self.config, self.data = config, data
         torch.manual_seed(config.seed)
-        self.model = MODELS[config.dataset]().to(config.device)
+        self.workload = get_workload(config.dataset)
+        self.model = self.workload.make_model(**dict(config.model_options)).to(config.device)
         self.optimizer = make_optimizer(config, self.model)
         decay_every = config.decay_every or config.epochs + 1
         self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, decay_every, gamma=0.5)
@@ -184,10 +189,12 @@ class Training:
             self.rows.append({"epoch": epoch, "diverged": True})
             return
         # Train metrics on as many images as the test set has: an unbiased look at a fraction of the cost.
-        train = evaluate(self.model, self.data.train.first(len(self.data.test)))
-        test = evaluate(self.model, self.data.test)
-        metrics = {f"train_{name}": value for name, value in train.items()}
-        metrics |= {f"test_{name}": value for name, value in test.items()}
+        splits = {"train": self.data.train.first(len(self.data.test)), "test": self.data.test}
+        metrics = {
+            f"{split}_{name}": rounded(value)
+            for split, examples in splits.items()
+            for name, value in self.workload.evaluate(self.model, examples).items()
+        }
         if None in metrics.values():  # the last step of the epoch went astray
             self.rows.append({"epoch": epoch, "diverged": True})
             return
@@ -202,7 +209,8 @@ class Training:
         self.model.train()
         synchronize(config.device)
         start = time.perf_counter()
-        records = [self.optimizer.step(*train.batch(i)) for i in order.to(config.device).split(config.batch_size)]
+        batches = train.batches(order, config.batch_size, training=True)
+        records = [self.optimizer.step(inputs, targets) for inputs, targets in batches]
         synchronize(config.device)
         return records, time.perf_counter() - start
 
@@ -242,22 +250,6 @@ class Training:
         if self.config.device == "cuda":
             torch.cuda.set_rng_state(state["generators"][1])
         self.rows = state["rows"]
-
-
-@torch.no_grad()
-def evaluate(model: MultiTaskModel, split: Split) -> dict[str, float]:
-    """Mean loss and error (1 − accuracy) by task, in evaluation mode: ``loss_left``, ``error_left``, ..."""
-    model.eval()
-    losses = dict.fromkeys(model.tasks, 0.0)
-    errors = dict.fromkeys(model.tasks, 0)
-    for start in range(0, len(split), EVALUATION_BATCH):
-        inputs, targets = split.batch(slice(start, start + EVALUATION_BATCH))
-        for task, output in model(inputs).items():
-            losses[task] += model.losses[task](output, targets[task]).double() * len(inputs)
-            errors[task] += (output.argmax(1) != targets[task]).sum()
-    model.train()
-    metrics = {f"loss_{task}": rounded(losses[task] / len(split)) for task in model.tasks}
-    return metrics | {f"error_{task}": rounded(errors[task] / len(split)) for task in model.tasks}
 
 
 def summarize_steps(records: list[fastls.StepRecord], bound: float) -> dict:

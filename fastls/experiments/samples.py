@@ -19,7 +19,7 @@ def store_samples(protocol: Protocol, store: RunStore, count: int = 8) -> Run:
     if stored:
         return stored
     store.check_may_make(label, config)
-    data = load_data(protocol.dataset, protocol.source, protocol.n_train, protocol.n_test, "cpu")
+    data = load_data(protocol.dataset, protocol.source, protocol.n_train, protocol.n_test, "cpu", protocol.data_options)
     split = data.test.first(count)
     rows = [
         {

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastls.experiments.runs import RunConfig
+from fastls.experiments.runs import Options, RunConfig
 
 # "We choose eight step sizes evenly from log-range between -3 and -1" (section MultiMNIST of the paper).
 STEP_SIZES = tuple(float(f"{step:.4g}") for step in np.logspace(-3, -1, 8))
@@ -25,6 +25,7 @@ class Protocol:
         betas: β of the comparison of BLS with FBLS.
         beta_seeds: repetitions of that comparison, which costs more than all the rest.
         decay_every: epochs between two halvings of lr_ub in FBLS+decay.
+        batch_size, data_options, model_options: as in `RunConfig`.
     """
 
     dataset: str
@@ -38,6 +39,9 @@ class Protocol:
     beta_seeds: int = 1
     decay_every: int = 10
     device: str = "cpu"
+    batch_size: int = 256
+    data_options: Options = ()
+    model_options: Options = ()
 
     def run(self, method: str, lr: float, seed: int, **options) -> RunConfig:
         direction = None if method == "EqualWeight" else "mgda"
@@ -51,7 +55,10 @@ class Protocol:
             self.epochs,
             seed,
             direction,
+            batch_size=self.batch_size,
             device=self.device,
+            data_options=self.data_options,
+            model_options=self.model_options,
             **options,
         )
 

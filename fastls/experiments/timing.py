@@ -38,7 +38,8 @@ class TimingConfig:
     @property
     def identity(self) -> dict:
         base = self.method_config("SGD")
-        data = {name: getattr(base, name) for name in ("dataset", "source", "n_train", "batch_size", "device")}
+        names = ("dataset", "source", "n_train", "batch_size", "device", "data_options", "model_options")
+        data = {name: value for name, value in base.identity.items() if name in names}
         return data | {"rounds": self.rounds, "methods": list(METHODS), "lr": LR, "lr_ub": LR_UB, **SEARCH}
 
     def method_config(self, method: str) -> RunConfig:
@@ -59,7 +60,7 @@ def execute_timing(config: TimingConfig, store: RunStore) -> Run:
         return stored
     store.check_may_make(config.label, config.identity)
     size = config.protocol
-    data = load_data(size.dataset, size.source, size.n_train, size.n_test, size.device)
+    data = load_data(size.dataset, size.source, size.n_train, size.n_test, size.device, size.data_options)
     warm_up = replace(data, train=data.train.first(WARM_UP_IMAGES))
     for method in METHODS:
         Training(config.method_config(method), warm_up).train_epoch(1)

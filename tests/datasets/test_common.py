@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fastls.datasets.common import DataError, MultiTaskData, Split, check_sha256
+from fastls.datasets.common import DataError, ImageSplit, MultiTaskData, check_hash
 
 
-def make_split(n: int, seed: int = 0) -> Split:
+def make_split(n: int, seed: int = 0) -> ImageSplit:
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (n, 1, 4, 4), dtype=torch.uint8, generator=generator)
     targets = {task: torch.randint(0, 10, (n,), generator=generator) for task in ("left", "right")}
-    return Split(images, targets, mean=0.25, std=0.5)
+    return ImageSplit(images, targets, mean=0.25, std=0.5)
 
 
 @pytest.mark.parametrize("index", [slice(2, 5), torch.tensor([4, 0, 4])])
@@ -27,6 +27,29 @@ def test_batch_normalises(index):
         task: y[index].tolist() for task, y in split.targets.items()
     }
     assert torch.equal(split.images, before)
+
+
+def test_normalises_by_channel():
+    images = torch.randint(0, 256, (3, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    mean, std = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.4, 0.5, 0.6])
+    split = ImageSplit(images, {}, mean.view(3, 1, 1), std.view(3, 1, 1))
+    normalised, _ = split.batch(slice(None))
+    for channel in range(3):
+        expected = (images[:, channel].float() / 255 - mean[channel]) / std[channel]
+        torch.testing.assert_close(normalised[:, channel], expected)
+    assert split.to("meta").mean.device.type == "meta"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batches_keep_the_order_and_augment_in_training_alone(training):
+    split = replace(make_split(7), augment=lambda images: -images)
+    order = torch.tensor([6, 0, 3, 3, 1])
+    batches = list(split.batches(order, 2, training))
+    assert [len(images) for images, _ in batches] == [2, 2, 1]
+    plain, targets = split.batch(order)
+    assert torch.equal(torch.cat([images for images, _ in batches]), -plain if training else plain)
+    for task in targets:
+        assert torch.equal(torch.cat([targets[task] for _, targets in batches]), targets[task])
 
 
 def test_first():
@@ -50,19 +73,19 @@ def test_fingerprint_depends_on_content_alone():
     assert len(data.fingerprint) == 16 and int(data.fingerprint, 16) >= 0
 
 
-def change_pixel(split: Split) -> Split:
+def change_pixel(split: ImageSplit) -> ImageSplit:
     images = split.images.clone()
     images[1, 0, 2, 3] ^= 1
     return replace(split, images=images)
 
 
-def change_label(split: Split) -> Split:
+def change_label(split: ImageSplit) -> ImageSplit:
     right = split.targets["right"].clone()
     right[0] += 1
     return replace(split, targets=split.targets | {"right": right})
 
 
-def exchange_tasks(split: Split) -> Split:
+def exchange_tasks(split: ImageSplit) -> ImageSplit:
     return replace(split, targets={"left": split.targets["right"], "right": split.targets["left"]})
 
 
@@ -74,14 +97,14 @@ def test_fingerprint_changes_with(part, change):
     assert changed.fingerprint != data.fingerprint
 
 
-def test_check_sha256(tmp_path):
+def test_check_hash(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"content")
     right = hashlib.sha256(b"content").hexdigest()
-    check_sha256(path, right, "Advice.")
+    check_hash(path, right, "Advice.")
     path.write_bytes(b"Content")
     found = hashlib.sha256(b"Content").hexdigest()
     with pytest.raises(DataError) as caught:
-        check_sha256(path, right, "Advice.")
+        check_hash(path, right, "Advice.")
     for part in (str(path), right, found, "Advice."):
         assert part in str(caught.value)

@@ -17,9 +17,9 @@ from fastls.experiments.runs import RunConfig, execute
 from fastls.experiments.store import RunStore, StoreError
 from fastls.experiments.sweeps import LR_UB, SEARCH, Protocol
 
-PROTOCOL = Protocol("multimnist", "digits", n_train=100, n_test=50, epochs=2, seeds=1)
-SGD = PROTOCOL.run("SGD", 0.05, 0, batch_size=50)
-FBLS = PROTOCOL.run("FBLS", LR_UB, 0, **SEARCH, batch_size=50)
+PROTOCOL = Protocol("multimnist", "digits", n_train=100, n_test=50, epochs=2, seeds=1, batch_size=50)
+SGD = PROTOCOL.run("SGD", 0.05, 0)
+FBLS = PROTOCOL.run("FBLS", LR_UB, 0, **SEARCH)
 BAD = replace(FBLS, direction="no-such-direction")
 
 

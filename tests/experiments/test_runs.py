@@ -13,15 +13,15 @@ import torch.nn.functional as F
 
 from fastls import StepRecord
 from fastls.algorithms.spaces import Passes
-from fastls.datasets.common import Split
+from fastls.datasets.common import ImageSplit
 from fastls.experiments import runs
-from fastls.experiments.runs import RunConfig, Training, evaluate, execute, is_complete, load_data, summarize_steps
+from fastls.experiments.runs import RunConfig, Training, execute, is_complete, load_data, summarize_steps
 from fastls.experiments.store import RunStore, StoreError, compute_key
 from fastls.experiments.sweeps import SEARCH, Protocol
-from fastls.models.lenet import lenet
+from fastls.experiments.workloads import get_workload
 from fastls.paths import ROOT
 
-PROTOCOL = Protocol("multimnist", "digits", n_train=150, n_test=60, epochs=3, seeds=1)
+PROTOCOL = Protocol("multimnist", "digits", n_train=150, n_test=60, epochs=3, seeds=1, batch_size=64)
 STEPS = 3  # of 64, 64 and 22 images
 T = 2
 METHODS = {
@@ -46,7 +46,7 @@ COLUMNS = (
 def make_config(method: str = "FBLS", seed: int = 0, **changes) -> RunConfig:
     """A run of seconds, with dropout (in the network) and decay."""
     lr, options = METHODS[method]
-    config = PROTOCOL.run(method, lr, seed, **options, batch_size=64, decay_every=2)
+    config = PROTOCOL.run(method, lr, seed, **options, decay_every=2)
     return replace(config, **changes)
 
 
@@ -165,7 +165,7 @@ class TestRow:
 
     def test_seconds_leave_evaluation_out(self, store, monkeypatch):
         clock = [0]
-        real_evaluate, real_batch = runs.evaluate, Split.batch
+        workload, real_batch = get_workload("multimnist"), ImageSplit.batch
 
         def advance(seconds, real):
             def call(*arguments):
@@ -175,22 +175,22 @@ class TestRow:
             return call
 
         monkeypatch.setattr(runs, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-        monkeypatch.setattr(Split, "batch", advance(1, real_batch))
-        monkeypatch.setattr(runs, "evaluate", advance(1000, real_evaluate))
+        monkeypatch.setattr(ImageSplit, "batch", advance(1, real_batch))
+        slow = replace(workload, evaluate=advance(1000, workload.evaluate))
+        monkeypatch.setattr(runs, "get_workload", lambda name: slow)
         assert [row["seconds"] for row in execute(make_config("SGD"), store).rows] == [STEPS] * 3
 
     def test_every_image_once_an_epoch_in_new_order(self, store, monkeypatch):
-        orders, real = [], Split.batch
+        orders, real = [], ImageSplit.batches
 
-        def batch(self, index):
-            if isinstance(index, torch.Tensor):
-                orders.append(index.tolist())
-            return real(self, index)
+        def batches(self, order, batch_size, training):
+            if training:
+                orders.append(order.tolist())
+            return real(self, order, batch_size, training)
 
-        monkeypatch.setattr(Split, "batch", batch)
+        monkeypatch.setattr(ImageSplit, "batches", batches)
         execute(make_config("SGD", epochs=2), store)
-        assert [len(order) for order in orders] == [64, 64, 22] * 2
-        first, second = sum(orders[:STEPS], []), sum(orders[STEPS:], [])
+        first, second = orders
         assert sorted(first) == sorted(second) == list(range(150)) and first != second
 
 
@@ -218,24 +218,6 @@ def test_summary_of_steps():
     assert summarize_steps(without_gain[:-1], 0.9)["gain_median"] is None
 
 
-class TestEvaluate:
-    def test_in_parts_as_in_one(self, monkeypatch):
-        torch.manual_seed(0)
-        model, split = lenet(), load_data("multimnist", "digits", 150, 60, "cpu").test
-        whole = evaluate(model, split)
-        monkeypatch.setattr(runs, "EVALUATION_BATCH", 7)
-        assert evaluate(model, split) == pytest.approx(whole, rel=1e-5)
-
-    def test_leaves_no_trace(self):
-        model, split = lenet(), load_data("multimnist", "digits", 150, 60, "cpu").test
-        model.train()
-        before = torch.get_rng_state()
-        assert evaluate(model, split) == evaluate(model, split)  # no dropout
-        assert torch.equal(torch.get_rng_state(), before)
-        assert all(module.training for module in model.modules())
-        assert all(parameter.grad is None for parameter in model.parameters())
-
-
 class TestConfig:
     CHANGES = {
         "dataset": "other",
@@ -254,6 +236,8 @@ class TestConfig:
         "decay_every": 1,
         "batch_size": 32,
         "device": "cuda",
+        "data_options": (("seed", 1),),
+        "model_options": (("dropout", 0.1),),
     }
 
     def test_every_field_is_in_the_key(self):
@@ -365,7 +349,7 @@ class TestResume:
             "kill = lambda: next(epochs) == 2 and os.kill(os.getpid(), signal.SIGKILL)\n"
             "execute(RunConfig(**config), RunStore(root), on_epoch=kill)\n"
         )
-        argument = json.dumps([asdict(config), str(store.root), torch.get_num_threads()])
+        argument = json.dumps([config.identity, str(store.root), torch.get_num_threads()])
         ended = subprocess.run([sys.executable, "-c", script, argument], cwd=ROOT, timeout=120)
         assert ended.returncode == -signal.SIGKILL
         expected = without_seconds(uninterrupted(config))
