@@ -3,7 +3,9 @@
 from fastls.algorithms.directions import DIRECTIONS, edm, mean, mgda, pcgrad
 from fastls.algorithms.equal_weight import EqualWeight
 from fastls.algorithms.line_search import Backtracking, SearchResult, Slopes
+from fastls.algorithms.merit_search import GoldenSection, Parabolic
 from fastls.algorithms.optimizers import BLS, FBLS, MGDAUB, SGD, StepRecord
+from fastls.algorithms.pareto import dominates, pareto_front, stationarity_gap
 from fastls.models.multitask import MultiTaskModel
 
 __version__ = "0.1.0"
@@ -16,12 +18,17 @@ __all__ = [
     "SGD",
     "Backtracking",
     "EqualWeight",
+    "GoldenSection",
     "MultiTaskModel",
+    "Parabolic",
     "SearchResult",
     "Slopes",
     "StepRecord",
+    "dominates",
     "edm",
     "mean",
     "mgda",
+    "pareto_front",
     "pcgrad",
+    "stationarity_gap",
 ]

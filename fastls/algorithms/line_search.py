@@ -37,6 +37,10 @@ class Slopes(NamedTuple):
     def total(self) -> Tensor:
         return self.own + self.shared
 
+    def descend(self) -> bool:
+        """Whether a small step decreases every loss."""
+        return bool((self.total > 0).all())
+
 
 # Right-hand sides of the Armijo tests of the paper, by equation number. With ∂L_t/∂z in the place of the misprinted
 # ∂L_t/∂θ_t, (9) is (6) again; in parameter space (6) reads as (4).
@@ -122,21 +126,17 @@ class Backtracking:
             value = getattr(self, name)
             if not 0 < value < 1:
                 raise ValueError(f"`Backtracking({name}=...)` must be in (0, 1), found {value}.")
-        if not 0 < self.floor < float("inf"):
-            raise ValueError(f"`Backtracking(floor=...)` must be positive and finite, found {self.floor}.")
+        check_floor("Backtracking", self.floor)
         if self.form not in ARMIJO_FORMS:
             raise ValueError(f"`Backtracking(form=...)` must be one of {sorted(ARMIJO_FORMS)}, found {self.form!r}.")
 
     def check_bound(self, lr_ub: float) -> None:
         """Raise unless ``0 < floor < lr_ub``, finite."""
-        if not 0 < lr_ub < float("inf"):
-            raise ValueError(f"`lr_ub` must be positive and finite, found {lr_ub}.")
-        if self.floor >= lr_ub:
-            raise ValueError(f"`floor` must be below `lr_ub`, found floor={self.floor} and lr_ub={lr_ub}.")
+        check_range(self.floor, lr_ub)
 
     def __call__(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float) -> SearchResult:
         self.check_bound(lr_ub)
-        if not bool((slopes.total > 0).all()):
+        if not slopes.descend():
             return SearchResult(self.floor, trials=0, accepted=False)
         decrease = ARMIJO_FORMS[self.form](slopes)
         eta, trials = lr_ub, 0
@@ -148,6 +148,18 @@ class Backtracking:
         return SearchResult(self.floor, trials, accepted=False)
 
 
+def check_floor(search: str, floor: float) -> None:
+    if not 0 < floor < float("inf"):
+        raise ValueError(f"`{search}(floor=...)` must be positive and finite, found {floor}.")
+
+
+def check_range(floor: float, lr_ub: float) -> None:
+    if not 0 < lr_ub < float("inf"):
+        raise ValueError(f"`lr_ub` must be positive and finite, found {lr_ub}.")
+    if floor >= lr_ub:
+        raise ValueError(f"`floor` must be below `lr_ub`, found floor={floor} and lr_ub={lr_ub}.")
+
+
 def satisfies_armijo(trial_losses: Tensor, losses: Tensor, slopes: Tensor, beta: float, eta: float) -> bool:
     """φ_t(η) ≤ L_t − η β s_t for every t, decided in float64; NaN and infinity fail."""
     bound = losses.double() - eta * beta * slopes.double()
@@ -157,6 +169,6 @@ def satisfies_armijo(trial_losses: Tensor, losses: Tensor, slopes: Tensor, beta:
 
 def search_failure(result: SearchResult, slopes: Slopes) -> str:
     """Why a search was not accepted, in words."""
-    if bool((slopes.total > 0).all()):
+    if slopes.descend():
         return f"no step down to the floor {result.step_size:g} passed the test in {result.trials} trials"
     return f"the direction is not one of descent for every task: slopes {slopes.total.tolist()}"

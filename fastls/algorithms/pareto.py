@@ -1,0 +1,153 @@
+r"""What optimal means for several losses at once: dominance, the front, and how far from stationary a point is.
+
+Definitions 1 to 3 of Filatov and Merkulov (2021), https://arxiv.org/abs/2110.00874. Points are vectors of m losses,
+less is better. Infinite losses are ordered as numbers are, so a run that diverged can be compared; NaN is refused.
+"""
+
+import torch
+from torch import Tensor
+
+from fastls.algorithms.directions import compute_gramian, mgda
+
+# Points that are compared with the front at once, beyond two objectives.
+ROWS = 256
+
+
+def dominates(a: Tensor, b: Tensor) -> Tensor:
+    r"""a_i ≤ b_i for every i and a_j < b_j for some j: a is as good as b in everything and better in something.
+
+    Args:
+        a: (..., m), losses.
+        b: (..., m), losses; the leading dimensions are broadcast.
+
+    Returns:
+        (...) bool.
+
+    Raises:
+        ValueError: no objective, different numbers of objectives, leading dimensions that do not fit, or a NaN.
+
+    Example:
+        >>> points = torch.tensor([[1.0, 2.0], [2.0, 1.0], [1.0, 3.0]])
+        >>> dominates(torch.tensor([1.0, 2.0]), points)
+        tensor([False, False,  True])
+
+    Source: Definition 1.
+    """
+    for name, losses in (("a", a), ("b", b)):
+        if losses.dim() == 0 or losses.shape[-1] == 0:
+            raise ValueError(f"`{name}` must have shape (..., m), m ≥ 1, found {tuple(losses.shape)}.")
+        _check_no_nan(name, losses)
+    if a.shape[-1] != b.shape[-1]:
+        raise ValueError(f"`a` and `b` must have the same objectives, found {a.shape[-1]} and {b.shape[-1]}.")
+    try:
+        torch.broadcast_shapes(a.shape, b.shape)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The leading dimensions of `a` and `b` must broadcast, found shapes {tuple(a.shape)} and {tuple(b.shape)}."
+        ) from error
+    return _dominates(a, b)
+
+
+def pareto_front(points: Tensor) -> Tensor:
+    r"""The members that no other member dominates: {p : there is no q among the points with q ≤ p, q ≠ p}.
+
+    Equal points do not dominate each other, so all copies of a member are kept. O(n log n) for two objectives; beyond,
+    O(n · members), in blocks, so that memory stays O(n).
+
+    Args:
+        points: (n, m), the losses of n candidates.
+
+    Returns:
+        (n,) bool, in the order of the points.
+
+    Raises:
+        ValueError: another shape, no point, no objective, or a NaN.
+
+    Example:
+        >>> pareto_front(torch.tensor([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0], [2.0, 3.0], [1.0, 3.0]]))
+        tensor([ True,  True,  True, False,  True])
+
+    Source: Definition 2, among finitely many points; the sweep for two objectives is that of Kung, Luccio and
+    Preparata (1975), https://doi.org/10.1145/321906.321910.
+    """
+    if points.dim() != 2 or 0 in points.shape:
+        raise ValueError(f"`points` must have shape (n, m), n ≥ 1 and m ≥ 1, found {tuple(points.shape)}.")
+    _check_no_nan("points", points)
+    objectives = points.shape[1]
+    if objectives == 1:
+        return points[:, 0] == points.min()
+    if objectives == 2:
+        return _front_of_two(points)
+    return _front_of_many(points)
+
+
+def stationarity_gap(gradients: Tensor) -> Tensor:
+    r"""min ‖Σ_t α_t g_t‖ over α ≥ 0, Σα = 1: zero just where the point is Pareto stationary.
+
+    An absolute measure, in the units of a gradient, of how far a point is from Definition 3. The steps of the
+    optimizers ask another question, `fastls.algorithms.directions.is_stationary`: whether the direction of whatever
+    rule is nothing but rounding beside its terms, so that no step along it means anything. The gap is at most the
+    length of that direction when its weights sum to one.
+
+    Definition 3 also asks that every decoder's own gradient vanish; without parameters in the decoders the gap is all.
+
+    Args:
+        gradients: (T, n), ∂L_t/∂θ_sh of one task a row.
+
+    Returns:
+        Float64 scalar on the device of `gradients`.
+
+    Raises:
+        ValueError: another shape, no task, no parameter, or a gradient that is not finite.
+
+    Example:
+        >>> stationarity_gap(torch.tensor([[3.0, 1.0], [-1.0, 1.0]])).item()     # the segment passes above the origin
+        1.0
+
+    Source: Definition 3; the minimum is that of Désidéri (2012), https://doi.org/10.1016/j.crma.2012.03.014.
+    """
+    if gradients.dim() != 2 or 0 in gradients.shape:
+        raise ValueError(f"`gradients` must have shape (T, n), T ≥ 1 and n ≥ 1, found {tuple(gradients.shape)}.")
+    if not bool(gradients.isfinite().all()):
+        raise ValueError("`gradients` must be finite, found NaN or infinity.")
+    gradients = gradients.detach().double()
+    # Summed before it is measured: αᵀGα would be rounding once the terms cancel to half of the digits.
+    return torch.linalg.vector_norm(mgda(compute_gramian(gradients)) @ gradients)
+
+
+def _dominates(a: Tensor, b: Tensor) -> Tensor:
+    return (a <= b).all(dim=-1) & (a < b).any(dim=-1)
+
+
+def _front_of_two(points: Tensor) -> Tensor:
+    """Sweep in lexicographic order with the least second loss so far."""
+    order = _lexicographic_order(points)
+    first, second = points[order].T.contiguous()
+    start = torch.searchsorted(first, first)  # where the run of equal first losses begins
+    least = second.cummin(dim=0).values
+    dominated = (start > 0) & (least[start - 1] <= second)  # by a point with a smaller first loss
+    dominated |= second > second[start]  # by a point with the same first loss
+    return torch.empty_like(dominated).scatter_(0, order, ~dominated)
+
+
+def _front_of_many(points: Tensor) -> Tensor:
+    """Sweep in blocks: what dominates a point comes before it or in its block, and the front so far stands for it."""
+    order = _lexicographic_order(points)
+    front, kept = points[:0], []
+    for block in points[order].split(ROWS):
+        kept.append(~_dominates(torch.cat([front, block]), block[:, None]).any(dim=1))
+        front = torch.cat([front, block[kept[-1]]])
+    kept = torch.cat(kept)
+    return torch.empty_like(kept).scatter_(0, order, kept)
+
+
+def _lexicographic_order(points: Tensor) -> Tensor:
+    order = torch.arange(len(points), device=points.device)
+    for column in reversed(points.unbind(1)):
+        order = order[column[order].argsort(stable=True)]
+    return order
+
+
+def _check_no_nan(name: str, losses: Tensor) -> None:
+    if bool(losses.isnan().any()):
+        raise ValueError(f"`{name}` must not hold NaN, found {int(losses.isnan().sum())}: NaN has no order.")
