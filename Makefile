@@ -20,7 +20,8 @@ lint: .venv/.installed  ## style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-notebooks: .venv/.installed  ## execute the committed notebooks again, from the committed runs, and stamp them
+notebooks: .venv/.installed  ## execute the committed notebooks again, from the committed runs, and stamp them; exercises too
+	$(BIN)/python -m fastls exercises
 	FASTLS_STORED_ONLY=1 $(BIN)/python -m fastls notebooks
 
 figures: .venv/.installed  ## draw the committed figures and tables from the committed runs; trains nothing

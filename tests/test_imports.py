@@ -13,6 +13,15 @@ MAY_IMPORT = {
     "models": {"models"},
     "datasets": {"datasets", "paths"},
     "experiments": {"experiments", "algorithms", "models", "datasets", "environment", "paths", "fastls"},
+    "teaching": {
+        "teaching",
+        "algorithms",
+        "models",
+        "paths",
+        "experiments.notebooks",
+        "experiments.planes",
+        "experiments.style",
+    },
 }
 
 

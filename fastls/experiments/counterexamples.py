@@ -1,0 +1,131 @@
+r"""Where the latent test of FBLS says nothing about the step: the gain of the encoder, and descent lost on the way.
+
+A step along d_z in latent space becomes −η J Jᵀ d_z once it has gone through the encoder's parameters, J = ∂z/∂θ_sh.
+The factor J Jᵀ, which equation (5) of the paper drops, stretches the step and turns it.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from scipy.stats import binomtest
+from torch import Tensor
+
+from fastls.algorithms.directions import compute_gramian, mgda
+from fastls.algorithms.optimizers import BLS, FBLS
+from fastls.models.quadratic import scalar_chain
+
+
+def sweep_gain(factors: Sequence[float], steps: int, start: float = 1.0, lr_ub: float = 1.0) -> pd.DataFrame:
+    r"""BLS and FBLS on z = cθ, L = z²/2, for every c of `factors`.
+
+    The latent test accepts η whenever |1 − η| ≤ √(1 − 2ηβ), whatever c is; the step multiplies θ by 1 − ηc².
+
+    Args:
+        factors: values of c.
+        steps: of each method.
+        start: θ at the first step.
+        lr_ub: bound of both searches.
+
+    Returns:
+        One row for each c and method: ``c``, ``method``, ``loss`` after the last step, ``step_size`` and ``gain`` of
+        the first step (NaN for BLS, which has none).
+
+    Example:
+        >>> sweep_gain([1.0, 2.0], steps=2)[["c", "method", "loss"]].query("method == 'FBLS'")["loss"].tolist()
+        [0.0, 162.0]
+    """
+    rows = []
+    for c in factors:
+        for method in (BLS, FBLS):
+            model = scalar_chain(float(c), start)
+            optimizer = method(model, lr_ub)
+            targets = dict.fromkeys(model.tasks)
+            records = [optimizer.step(None, targets) for _ in range(steps)]
+            gain = float("nan") if records[0].gain is None else records[0].gain.item()
+            loss = (c * model.encoder.theta.item()) ** 2 / 2
+            rows.append({"c": float(c), "method": method.__name__, "loss": loss, "gain": gain})
+            rows[-1]["step_size"] = records[0].step_size
+    return pd.DataFrame(rows)
+
+
+def smallest_safe_cosine(condition):
+    r"""(κ − 1)/(κ + 1): above it, no encoder with cond(J Jᵀ) = κ turns a descent direction into one of ascent.
+
+    For unit vectors g and d with cosine q, 4gᵀMd = (g + d)ᵀM(g + d) − (g − d)ᵀM(g − d) ≥ 2m(1 + q) − 2κm(1 − q), m the
+    smallest eigenvalue of M = J Jᵀ, with equality where g + d and g − d are eigenvectors: positive for every such M
+    if and only if q > (κ − 1)/(κ + 1).
+
+    Example:
+        >>> smallest_safe_cosine(1.0), smallest_safe_cosine(3.0)
+        (0.0, 0.5)
+    """
+    return (condition - 1) / (condition + 1)
+
+
+def true_slopes(gradients: Tensor, jacobian: Tensor) -> Tensor:
+    r"""⟨∂L_t/∂θ_sh, d_sh⟩ = g_tᵀ J Jᵀ d_z for the MGDA direction of the latent gradients: what a step really does.
+
+    Args:
+        gradients: (T, k), g_t = ∂L_t/∂z.
+        jacobian: (k, P), ∂z/∂θ_sh.
+
+    Returns:
+        (T,); a negative entry is a task whose loss grows, however small the step.
+
+    Example:
+        >>> gradients = torch.tensor([[1.0, 1.0], [1.0, -3.0]])           # MGDA: d_z = (1, 0), slopes 1 and 1
+        >>> true_slopes(gradients, torch.tensor([[1.0, 0.0], [1.0, 0.5]]))
+        tensor([ 2., -2.], dtype=torch.float64)
+    """
+    direction = mgda(compute_gramian(gradients)) @ gradients.double()
+    return (gradients.double() @ jacobian.double()) @ (jacobian.double().T @ direction)
+
+
+def sample_lost_descent(latent: int, widths: Sequence[int], tasks: int, draws: int, seed: int = 0) -> pd.DataFrame:
+    """How often an encoder with a random Jacobian loses the descent that MGDA found in latent space.
+
+    Args:
+        latent: k, the size of z.
+        widths: numbers of encoder parameters P, each at least k.
+        tasks: T; the latent gradients are Gaussian.
+        draws: pairs of gradients and a Gaussian Jacobian for each width.
+        seed: decides all of them.
+
+    Returns:
+        One row a draw: ``parameters``, ``condition`` of J Jᵀ, ``cosine`` (the smallest between a g_t and d_z) and
+        ``lost``, whether the loss of some task grows along the step.
+
+    Raises:
+        ValueError: a width below `latent`, where J Jᵀ is singular.
+    """
+    if min(widths) < latent:
+        raise ValueError(f"`widths` must be at least `latent` = {latent}, found {min(widths)}: J Jᵀ would be singular.")
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for parameters in widths:
+        for _ in range(draws):
+            gradients = torch.randn(tasks, latent, generator=generator, dtype=torch.float64)
+            jacobian = torch.randn(latent, parameters, generator=generator, dtype=torch.float64)
+            direction = mgda(gradients @ gradients.T) @ gradients
+            cosines = gradients @ direction / (gradients.norm(dim=1) * direction.norm())
+            singular = torch.linalg.svdvals(jacobian)
+            rows.append(
+                {
+                    "parameters": parameters,
+                    "condition": (singular[0] / singular[-1]).square().item(),
+                    "cosine": cosines.min().item(),
+                    "lost": bool((true_slopes(gradients, jacobian) <= 0).any()),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def share_lost(draws: pd.DataFrame) -> pd.DataFrame:
+    """Share of draws that lost descent for each number of parameters, with its 95 % Wilson interval."""
+    rows = []
+    for parameters, lost in draws.groupby("parameters")["lost"]:
+        interval = binomtest(int(lost.sum()), len(lost)).proportion_ci(method="wilson")
+        row = {"parameters": parameters, "share": lost.mean(), "low": interval.low, "high": interval.high}
+        rows.append(row | {"n": len(lost)})
+    return pd.DataFrame(rows).set_index("parameters")
