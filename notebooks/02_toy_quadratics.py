@@ -1,0 +1,583 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 2. Toy problems: every step of every algorithm, drawn
+#
+# Two parameters $\theta$, a linear encoder $z = A\theta$, and losses of $z$ simple enough to know all about them: where
+# their Pareto set lies, what the front looks like, how far any point is from either. Nothing is trained on data here;
+# the optimizers are those that train the networks in the other notebooks.
+#
+# **You will learn** to read trajectories of SGD, BLS, MGDA-UB and FBLS with four ways to combine gradients; what a step
+# costs and what it buys; what $\beta$, $\gamma$ and $lr_{ub}$ change; how the encoder's gain and conditioning decide
+# whether FBLS arrives at all; and when an exact line search pays. Exercises 6 to 8 are among the cells.
+#
+# **Regenerates** nothing of [Filatov and Merkulov (2021)](https://arxiv.org/abs/2110.00874), who show no toy problem;
+# all figures are ours. They test what the paper claims about convergence and about step sizes.
+#
+# **Takes** less than a minute on one core, without data.
+
+# %% tags=["parameters"]
+max_steps = 200  # of a run; most arrive far earlier
+drawn_steps = 60  # of a run that is drawn over the contours
+n_starts = 4  # starting points of a run, of the four that are known
+sample_side = 200  # points along a side of the grid that checks the front
+betas = [0.01, 0.1, 0.25, 0.4]
+gammas = [0.1, 0.25, 0.5, 0.75, 0.9]
+bounds = [0.5, 1.0, 2.0, 5.0, 10.0, 100.0]  # lr_ub of the searches, lr of the constant steps
+scales = [1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2, 2.4, 2.7, 3.0]  # s of the encoder
+ratios = [0.4, 0.6, 0.8, 1.0]  # κ of the encoder
+device = "auto"  # nothing here is worth a GPU; the name is the same in every notebook
+jobs = 1
+runs_dir = "build/quick/runs"  # nothing is kept: every run below takes milliseconds
+figures_dir = "build/quick/figures"  # where figures and tables go
+
+# %%
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import Markdown, display
+from torch import Tensor
+
+import fastls
+from fastls.experiments import style, tables, toy, toy_figures, toy_rates
+from fastls.paths import in_repository
+from fastls.teaching.checks import check_gain, check_merit, check_pareto_point
+
+torch.set_num_threads(1)  # tensors of two numbers
+folder = in_repository(figures_dir)
+starts = toy.STARTS[:n_starts]
+frame_x, frame_y = (-4.3, 4.7), (-4.2, 5.6)  # what is shown of the plane
+
+
+def tell(*sentences):
+    """A list of sentences."""
+    display(Markdown("\n".join(f"- {sentence}" for sentence in sentences)))
+
+
+def show(table):
+    """A table in three significant digits, or all before the point."""
+
+    def write(value):
+        if not isinstance(value, float):
+            return value
+        return "–" if np.isnan(value) else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+    display(table.map(write))
+
+
+# %% [markdown]
+# ## The problem
+#
+# $L_t(\theta) = \tfrac12 (z - c_t)^\top H_t (z - c_t)$ with $z = A\theta$ and $A = s\,Q\,\mathrm{diag}(1, \kappa)$, $Q$ the
+# rotation by 30 degrees. The scale $s$ sets the *gain* of the encoder, the ratio $\kappa$ its *conditioning*; they are
+# $s = 1$ and $\kappa = 0.6$ until a later section turns them.
+
+# %%
+problem = toy.two_quadratics()
+display(Markdown("**c**, a row a task, and **H** of both tasks, which are diagonal:"))
+pd.DataFrame(
+    {
+        "$c_1$": toy.CENTRES[:2, 0],
+        "$c_2$": toy.CENTRES[:2, 1],
+        "$H_{11}$": toy.CURVATURES[:2, 0, 0],
+        "$H_{22}$": toy.CURVATURES[:2, 1, 1],
+    },
+    index=["task 1", "task 2"],
+)
+
+# %% [markdown]
+# ### Exercise 6: the Pareto set in closed form
+#
+# Convex losses have a simple Pareto set: the minimisers of $w L_1 + (1 - w) L_2$ for all weights $w$ in $[0, 1]$. Write
+# the one for a given weight. With curvatures that differ it is *not* $w c_1 + (1 - w) c_2$: the set is a curve.
+
+
+# %% tags=["exercise"]
+def pareto_point(H1: Tensor, c1: Tensor, H2: Tensor, c2: Tensor, weight: float) -> Tensor:
+    """argmin over z of w L_1(z) + (1 − w) L_2(z)."""
+    ### BEGIN SOLUTION
+    H = weight * H1 + (1 - weight) * H2
+    return torch.linalg.solve(H, weight * H1 @ c1 + (1 - weight) * H2 @ c2)
+    ### END SOLUTION
+
+
+# %% tags=["check"]
+check_pareto_point(pareto_point)
+
+# %% [markdown]
+# The front is the image of that curve in loss space. A dense sample of the plane must agree with it twice over: no
+# point of the sample may dominate a point of the closed form, and the members of the sample that no other dominates
+# must lie along the curve, the closer the finer the sample.
+
+# %%
+side = torch.linspace(-2, 2, sample_side, dtype=torch.float64)
+sample_theta = problem.to_theta(torch.cartesian_prod(side, side))
+sample = toy.losses_at(problem, sample_theta)
+on_front = fastls.pareto_front(sample)
+figure, front = toy_figures.draw_problem(problem, sample.numpy(), on_front.numpy(), frame_x, frame_y)
+_ = style.save_figure(figure, "ours-toy-problem", folder)
+
+# %% tags=["nbval-check-output"]
+closed = torch.tensor(front.to_numpy()[::50])
+dominating = sum(int(fastls.dominates(sample, point).sum()) for point in closed)
+f"points of the front in closed form that the sample dominates: {dominating}"
+
+# %%
+aside = toy.distance_to_pareto_set(problem, sample_theta[on_front])
+f"{int(on_front.sum())} of {len(sample):,} are not dominated; the farthest is {aside.max():.2g} from the Pareto set in θ"
+
+# %% [markdown]
+# ## Trajectories: four algorithms, four directions
+#
+# Rows are algorithms, columns are rules that turn the two gradients into one direction. The constant steps are
+# $\eta = 0.4$, the searches start at $lr_{ub} = 1$ with $\beta = 0.1$ and $\gamma = \tfrac12$. A run has *arrived* when
+# its stationarity gap, the length of the shortest vector between the gradients of the losses in $\theta$, is below
+# $10^{-6}$.
+
+# %%
+ways = [
+    toy.follow_all(problem, toy.same_options([method], direction=direction), starts, drawn_steps).assign(
+        direction=direction
+    )
+    for method in ("SGD", "BLS", "MGDA-UB", "FBLS")
+    for direction in fastls.DIRECTIONS
+]
+caption = f"at most {drawn_steps} steps, κ = {toy.RATIO:g} · constant steps {toy.LR:g}, searches from 1"
+figure, ends = toy_figures.draw_trajectories(problem, pd.concat(ways), frame_x, frame_y, caption)
+_ = style.save_figure(figure, "ours-toy-trajectories", folder)
+
+# %%
+ends
+
+# %% [markdown]
+# What to see:
+#
+# - **mean** makes for one point, wherever it starts: the minimum of $L_1 + L_2$. MGDA, EDM and PCGrad stop at the first
+#   point of the Pareto set that they meet, each at another one.
+# - **mgda** hugs the shorter gradient, so it often ends at the end of the set whose loss is nearly minimal already.
+#   **edm** does not care how long the gradients are.
+# - **mean in a search is refused** as soon as it would raise one of the losses: the gradient of the mean is no *common*
+#   descent direction, and near the Pareto set hardly ever one. No step size can pass a test that asks every loss to
+#   fall. PCGrad is a common descent direction for two tasks; the last section shows it with three.
+# - In latent space (MGDA-UB, FBLS) the same rule weighs other vectors, so that it goes another way.
+#
+# What a refused search does is the caller's choice, `on_failure`. At $z = 0$, between the centres, the mean descends
+# the first loss and climbs the second:
+
+# %% tags=["nbval-check-output"]
+for choice in ("floor", "skip", "raise"):
+    model = problem.model((0.0, 0.0))
+    optimizer = fastls.BLS(model, direction="mean", on_failure=choice)
+    try:
+        record = optimizer.step(None, dict.fromkeys(model.tasks))
+        slopes = [round(slope, 2) for slope in record.slopes.tolist()]
+        print(
+            f"{choice}: slopes {slopes}, {record.trials} trials, step size {record.step_size:g}, accepted={record.accepted}"
+        )
+    except RuntimeError as error:
+        print(f"{choice}: RuntimeError, {str(error).split(':')[1].strip()}")
+
+# %% [markdown]
+# "floor" is what the paper's pseudo-code does: it goes on with the smallest step, $10^{-10}$, which is to say nowhere.
+# The runs above end there, since on a problem without noise every further step would be refused too.
+#
+# ## What a step buys, and what it costs
+#
+# Gap and distance to the Pareto set against three prices: steps, passes through the encoder, passes through decoders.
+# The counts are those in the records of the steps; a backward pass is weighed as two forward passes. EqualWeight, one
+# backward of the mean loss, is the least that a step can cost. In a network a pass through the encoder is dear and one
+# through a decoder cheap: look at the panels in that light. All with MGDA, but for EqualWeight.
+
+# %%
+compared = toy.follow_all(problem, toy.same_options(toy.OPTIMIZERS), starts, max_steps)
+first = compared[compared["start"] == 0]
+first = first.assign(distance=toy.distance_to_pareto_set(problem, toy.get_theta(first)).numpy())
+caption = f"one start · constant steps {toy.LR:g}, searches from 1 · passes: forward 1, backward {toy.BACKWARD}"
+figure, _ = toy_figures.draw_convergence(first, caption)
+_ = style.save_figure(figure, "ours-toy-convergence", folder)
+
+# %%
+spent = toy.summarize(compared)
+show(spent)
+
+# %%
+per_step = first.groupby("label")[toy.PASSES].max().div(first.groupby("label")["step"].max(), axis=0)
+tell(
+    *(
+        f"Fewest {price} to a gap of {toy.TOLERANCE:g}, by the median over {n_starts} starts: **{spent[price].idxmin()}** "
+        f"with {spent[price].min():.4g}."
+        for price in ("steps", "encoder passes", "decoder passes")
+    ),
+    f"A step of BLS costs {per_step['encoder_forward']['BLS']:.2g} encoder forwards and "
+    f"{per_step['encoder_backward']['BLS']:.2g} backwards, one of FBLS {per_step['encoder_forward']['FBLS']:.2g} and "
+    f"{per_step['encoder_backward']['FBLS']:.2g}.",
+    f"{spent['loss rose']['BLS']:.0%} of the steps of BLS raised a loss: its test forbids it. Of the steps of FBLS, all of "
+    f"which had passed its own test, **{spent['loss rose']['FBLS']:.0%}** did. The section on the encoder says why.",
+)
+
+# %% [markdown]
+# ## Step sizes, and the effect of β, γ and the bound
+#
+# Left: the step sizes that a run takes, and the trials that they cost. Then steps and encoder passes to a gap of
+# $10^{-6}$, one parameter turned at a time. A cross above a panel: not every start arrived with that value. In the last
+# column the constant steps are turned as well, for a fair comparison with a search whose bound is wrong.
+
+# %%
+searches, constant = ("BLS", "FBLS"), ("SGD", "MGDA-UB")
+along = toy.follow_all(problem, toy.same_options([*searches, *constant]), starts[:1], drawn_steps)
+
+
+def follow_with(**options):
+    """Both searches with these options, from three starts."""
+    return toy.follow_all(problem, toy.same_options(searches, **options), starts[:3], max_steps)
+
+
+def follow_bound(lr):
+    """Constant steps of this size, searches up to it."""
+    steps = toy.follow_all(problem, toy.same_options(constant, lr=lr), starts[:3], max_steps)
+    return pd.concat([follow_with(lr_ub=lr), steps])
+
+
+swept = {
+    "β": toy.sweep(betas, lambda beta: follow_with(line_search=fastls.Backtracking(beta=beta))),
+    "γ": toy.sweep(gammas, lambda gamma: follow_with(line_search=fastls.Backtracking(gamma=gamma))),
+    "$lr_{ub}$, or lr": toy.sweep(bounds, follow_bound),
+}
+caption = (
+    f"left: one start; else the median over {len(starts[:3])} starts, at most {max_steps} steps · × some did not arrive"
+)
+figure, turned = toy_figures.draw_search_parameters(along, swept, caption)
+_ = style.save_figure(figure, "ours-toy-search-parameters", folder)
+
+# %%
+notes = [
+    f"Medians over {len(starts[:3])} starts of what it took to reach a stationarity gap of {toy.TOLERANCE:g} within "
+    f"{max_steps} steps; missing where half of the starts or more did not. β = 0.1, γ = 1/2, bound 1 where not turned.",
+    f"Passes: forward 1, backward {toy.BACKWARD}.",
+]
+_ = tables.write_table(turned, "ours-toy-search-parameters", folder, "Toy problem: β, γ and the bound", notes)
+show(turned.pivot_table(index=["parameter", "value"], columns="label", values=["steps", "encoder passes"], sort=False))
+
+# %%
+by_bound = swept["$lr_{ub}$, or lr"]
+arrived = by_bound[by_bound["arrived"] == by_bound["starts"]]
+reach = arrived.groupby("label")["value"].agg(["min", "max"])
+best = arrived.loc[arrived.groupby("label")["encoder passes"].idxmin()].set_index("label")
+
+
+def span(name, label):
+    """Fewest and most steps over a sweep."""
+    steps = swept[name].loc[swept[name]["label"] == label, "steps"]
+    return f"{steps.min():.0f} to {steps.max():.0f}"
+
+
+tell(
+    *(
+        f"{label}: every start arrived for {'a bound' if label in searches else 'a step size'} from "
+        f"{reach['min'][label]:g} to {reach['max'][label]:g}, of {bounds[0]:g} to {bounds[-1]:g} tried; cheapest at "
+        f"{best['value'][label]:g}, with {best['encoder passes'][label]:.4g} encoder passes."
+        for label in [*searches, *constant]
+        if label in reach.index
+    ),
+    f"Over all β tried, BLS took {span('β', 'BLS')} steps and FBLS {span('β', 'FBLS')}; over all γ {span('γ', 'BLS')} and "
+    f"{span('γ', 'FBLS')}.",
+    "Does the step settle at its bound, as the paper observed? Share of the steps of FBLS that were as long as the bound: "
+    + ", ".join(
+        f"{row['at bound']:.0%} at {row['value']:g}" for _, row in by_bound[by_bound["label"] == "FBLS"].iterrows()
+    )
+    + ". A step that always equals its bound has not been searched for: where the bound is low, a search is a constant "
+    "step that costs more.",
+)
+
+# %% [markdown]
+# A constant step chosen by trying is hard to beat on a quadratic. What a search buys is that nobody has to choose.
+#
+# ## The encoder's gain and conditioning
+#
+# FBLS tests the decoders at $z - \eta d_z$. Then it moves $\theta$ by $-\eta A^\top d_z$, so that $z$ moves by
+# $-\eta A A^\top d_z$: another step, in another direction. How far it goes along $d_z$, compared with what was tested,
+# is the gain.
+#
+# ### Exercise 7: the gain
+#
+# Write $\rho = \|A^\top d_z\|^2 / \|d_z\|^2$, the component of $A A^\top d_z$ along $d_z$ in units of $d_z$.
+
+
+# %% tags=["exercise"]
+def gain(A: Tensor, d_z: Tensor) -> float:
+    """How far a step in θ moves z along d_z, in units of the step that was tested."""
+    ### BEGIN SOLUTION
+    return ((A.T @ d_z).square().sum() / d_z.square().sum()).item()
+    ### END SOLUTION
+
+
+# %% tags=["check"]
+check_gain(gain)
+
+# %% [markdown]
+# ### What follows, on one page
+#
+# On the Pareto set of two losses $g_1 = \partial L_1/\partial z$ and $g_2$ are opposite. Let $v$ be the unit vector
+# orthogonal to them and $H = \alpha_1 H_1 + \alpha_2 H_2$. At a small distance $\delta$ from the set, the shortest
+# vector between $g_1$ and $g_2$ is orthogonal to $g_1 - g_2$, so to first order $d_z = v\,v^\top H\delta$. One step
+# takes $\delta$ to $\delta - \eta A A^\top d_z$, and multiplies what makes up the gap:
+#
+# $$v^\top H\delta \;\leftarrow\; (1 - \eta\,v^\top H A A^\top v)\; v^\top H\delta .$$
+#
+# FBLS closes in on the set where $0 < \eta\,v^\top H A A^\top v < 2$, and is driven away elsewhere. With round curvature
+# $H = hI$ this reads $\eta \cdot h \cdot \rho < 2$: **step size times curvature times gain**. Its test, in contrast, asks
+# for $\eta\,v^\top H_t v \le 2(1 - \beta)$ for both $t$, in which $A$ does not occur. Two things can go wrong:
+#
+# - **too much gain**: $\eta h\rho > 2$. A smaller bound helps;
+# - **bad conditioning**: $v^\top H A A^\top v < 0$, possible as soon as $A A^\top$ and $H$ stretch differently, however
+#   small the gain. *No* step size helps: $-d_z$, pulled back through the encoder, leads away from the set.
+#
+# Is that what happens? One step of FBLS from $10^{-4}$ beside five points of the set: the growth of the gap, computed
+# and measured.
+
+# %% tags=["nbval-check-output"]
+weights = [0.1, 0.3, 0.5, 0.7, 0.9]
+rows = {}
+for scale, ratio in ((1.0, 0.6), (2.0, 0.6), (1.0, 0.05)):
+    rates = toy_rates.local_rates(weights, scale, ratio)
+    rows[f"s = {scale:g}, κ = {ratio:g}, computed"] = rates["factor"].abs().to_numpy()
+    rows[f"s = {scale:g}, κ = {ratio:g}, measured"] = toy_rates.measure_rates(rates, scale, ratio)
+pd.DataFrame(rows, index=pd.Index(weights, name="α₁")).T.map("{:.2f}".format)
+
+# %% [markdown]
+# Above 1 the point repels. Now whole runs, from the same starts in $z$ whatever the encoder. The grey band lies between
+# the scale at which the first point of the Pareto set turns repelling and the one at which the last has. On the right
+# the computed growth of the gap all along the set, which jumps where the test halves $\eta$.
+
+# %%
+along_set = np.linspace(0, 1, 201)[1:-1]
+limits = toy_rates.limit_scales(toy_rates.local_rates(along_set))
+
+
+def follow_encoder(**dials):
+    """Both searches with this encoder."""
+    return toy.follow_all(toy.two_quadratics(**dials), toy.same_options(searches), starts, max_steps)
+
+
+by_scale = toy.sweep(scales, lambda scale: follow_encoder(scale=scale))
+by_ratio = toy.sweep(ratios, lambda ratio: follow_encoder(ratio=ratio))
+rates = pd.concat(
+    [toy_rates.local_rates(along_set, ratio=ratio).assign(ratio=ratio) for ratio in (0.05, 0.2, 0.6, 1.0)]
+)
+caption = f"medians over {n_starts} starts, at most {max_steps} steps · × some did not arrive · left: κ = {toy.RATIO:g}, right: s = 1"
+figure, by_encoder = toy_figures.draw_gain(by_scale, (limits.min(), limits.max()), by_ratio, rates, caption)
+_ = style.save_figure(figure, "ours-toy-gain", folder)
+
+# %% tags=["nbval-check-output"]
+f"computed: the first point turns repelling at s = {limits.min():.2f}, the last at s = {limits.max():.2f}"
+
+# %%
+of_fbls = by_scale[by_scale["label"] == "FBLS"]
+of_bls = by_scale[by_scale["label"] == "BLS"]
+failed = of_fbls.loc[of_fbls["arrived"] < of_fbls["starts"], "value"]
+some = of_fbls.loc[of_fbls["arrived"] > 0, "value"]
+worst = rates[(rates["ratio"] == 0.05) & (rates["factor"] > 1)]
+tell(
+    f"Measured: the smallest scale at which a start did not arrive with FBLS is **{failed.min():.2g}**, the largest at which "
+    f"any did is **{some.max():.2g}**; computed from the Pareto set alone: {limits.min():.3g} and {limits.max():.3g}. Far "
+    "from the set the curvature along the step is another, so that runs may be lost before they come near it.",
+    f"BLS arrived in {of_bls['arrived'].sum()} of {of_bls['starts'].sum()} runs over the scales tried, {scales[0]:g} to "
+    f"{scales[-1]:g}: its test sees the encoder. At smaller scales, left out here, the bound of 1 makes both searches slow.",
+    f"With κ = 0.05 and s = 1 the gain is at most 1, and still {len(worst) / len(along_set):.0%} of the weights belong to "
+    f"points that repel FBLS at any step size.",
+    f"Where A is a rotation times a number nothing goes astray: with κ = 1, {by_ratio.loc[(by_ratio['value'] == 1) & (by_ratio['label'] == 'FBLS'), 'loss rose'].sum():.0%} "
+    "of the steps of FBLS raised a loss. With κ < 1 the pulled-back direction leans sideways, and close to the Pareto "
+    "set, where one loss can only fall if the other rises, that shows.",
+)
+
+# %% [markdown]
+# ## Backtracking or an exact search?
+#
+# Backtracking takes the first step that is good enough. An exact search looks for the best one, and for several losses
+# it needs a notion of best.
+#
+# ### Exercise 8: the merit
+#
+# Write $m(\eta) = \max_t\,[L_t(\eta) - L_t(0)]$, the change of the loss that gains least. It is 0 at $\eta = 0$, and
+# negative where every loss has fallen.
+
+
+# %% tags=["exercise"]
+def merit(new_losses: Tensor, losses: Tensor) -> float:
+    """max over t of L_t(η) − L_t(0)."""
+    ### BEGIN SOLUTION
+    return (new_losses - losses).max().item()
+    ### END SOLUTION
+
+
+# %% tags=["check"]
+check_merit(merit)
+
+# %% [markdown]
+# `GoldenSection` and `Parabolic` minimise $m$ over $(0, lr_{ub}]$, the first by shrinking a bracket, the second by
+# parabolas through the best points so far. They serve BLS and FBLS alike. Beside them Backtracking with $\gamma = \tfrac12$
+# and with a careless $\gamma = 0.1$. First, one step from one point:
+
+# %%
+line_searches = {
+    "Backtracking": fastls.Backtracking(),
+    "Backtracking, γ = 0.1": fastls.Backtracking(gamma=0.1),
+    "GoldenSection": fastls.GoldenSection(),
+    "Parabolic": fastls.Parabolic(),
+}
+one_step = toy.follow_all(
+    problem,
+    {name: ("BLS", {"line_search": search, "lr_ub": 10.0}) for name, search in line_searches.items()},
+    starts[:1],
+    1,
+)
+before, after = (one_step[one_step["step"] == step].set_index("label") for step in (0, 1))
+losses = ["loss_1", "loss_2"]
+show(after[["step_size", "trials"]].assign(merit=(after[losses] - before[losses]).max(axis=1)))
+
+# %% [markdown]
+# No search can find a lower merit than the exact ones, up to their tolerance. Is the best step the best way to arrive?
+
+# %%
+runs = {
+    f"{method}, {name}": (method, {"line_search": search})
+    for method in searches
+    for name, search in line_searches.items()
+}
+searched = toy.follow_all(problem, runs, starts, max_steps)
+searched["search"] = searched["label"].str.split(", ", n=1).str[1]
+to_gap = toy.summarize(searched)
+to_gap.index = pd.MultiIndex.from_tuples([label.split(", ", 1) for label in to_gap.index], names=["method", "search"])
+caption = f"gap: one start; cost: median over {n_starts} starts · bound 1 · passes: forward 1, backward {toy.BACKWARD}"
+figure, costs = toy_figures.draw_searches(searched[searched["start"] == 0], to_gap, caption)
+_ = style.save_figure(figure, "ours-toy-searches", folder)
+
+# %%
+show(to_gap)
+
+# %%
+sentences = []
+for method in searches:
+    cheapest = costs.loc[method].idxmin()
+    ratio = to_gap.loc[method]["trials"]["Parabolic"] / to_gap.loc[method]["trials"]["Backtracking"]
+    wins = costs.loc[(method, "Parabolic")] < costs.loc[(method, "Backtracking, γ = 0.1")]
+    where = (
+        f"where all decoders cost at most {wins[wins].index.max():.2g} times the encoder"
+        if wins.any()
+        else "at no price"
+    )
+    where = "at every price tried" if wins.all() else where
+    sentences += [
+        f"{method}: Parabolic took {to_gap.loc[method]['steps']['Parabolic']:.4g} steps, GoldenSection "
+        f"{to_gap.loc[method]['steps']['GoldenSection']:.4g}, Backtracking {to_gap.loc[method]['steps']['Backtracking']:.4g} "
+        f"with γ = ½ and {to_gap.loc[method]['steps']['Backtracking, γ = 0.1']:.4g} with γ = 0.1.",
+        f"{method}: Parabolic took {ratio:.2g} times the trials of Backtracking, and is cheaper than Backtracking with "
+        f"γ = 0.1 {where}. Cheapest over all prices tried: {' or '.join(cheapest.unique())}.",
+    ]
+tell(*sentences)
+
+# %% [markdown]
+# An exact search is not for free, and the best step is not the best start for the next one: where one direction is used
+# up, the next is nearly orthogonal to it, and a steepest descent zigzags. What it buys is independence of $\gamma$: it
+# pays where a careless $\gamma$ makes backtracking fall far below the step that would do. In BLS every trial is a pass
+# through the encoder; in FBLS it costs decoders alone, so trials are cheap exactly where the encoder is large. There it
+# also inherits the blind spot of FBLS: exact for $z - \eta d_z$, it is not exact for the step that is taken.
+#
+# In the last column of the figure the price of a pass through all decoders is given in passes through the encoder.
+#
+# ## Two losses that are not convex
+#
+# Fonseca and Fleming's pair, $1 - \exp(-\|z \mp (1, 1)/\sqrt 2\|^2)$. The Pareto set is the segment between the minima,
+# the front bulges away from the origin. Weighted sums cannot see it: on the segment the mean of the two losses has a
+# *maximum* in the middle.
+
+# %%
+pair = toy.nonconvex_pair()
+pair_starts = ((-1.5, 0.2), (-0.5, 1.6), (0.4, -1.2), (1.7, 0.3), (0.2, 0.5))[: n_starts + 1]
+nonconvex = toy.follow_all(pair, toy.same_options(["EqualWeight", "BLS", "FBLS"]), pair_starts, max_steps)
+caption = f"{len(pair_starts)} starts · EqualWeight {toy.LR:g}, searches with MGDA from 1"
+figure, pair_ends = toy_figures.draw_nonconvex(pair, nonconvex, (-2.6, 2.6), (-2.8, 3.2), caption)
+_ = style.save_figure(figure, "ours-toy-nonconvex", folder)
+
+# %%
+show(pair_ends[["step", "loss_1", "loss_2", "gap", "outcome"]])
+
+# %%
+middle = pair_ends[["loss_1", "loss_2"]].max(axis=1).groupby("label").min()
+off = toy.distance_to_pareto_set(pair, toy.get_theta(pair_ends[pair_ends["outcome"] == "arrived"])).max()
+rises = nonconvex[nonconvex["label"] == "BLS"].groupby("start")["gap"].agg(["first", "max"])
+tell(
+    f"EqualWeight ends beside the minimum of one loss: the larger of its two losses is never below "
+    f"{middle['EqualWeight']:.2g}. BLS and FBLS end along the front, in its concave part too: the smallest larger loss is "
+    f"{middle['BLS']:.2g} and {middle['FBLS']:.2g}.",
+    f"All that arrived lie within {off:.1g} of the Pareto set, in θ.",
+    f"The gap is no distance: from the first start of BLS it *grows* from {rises['first'][0]:.2g} to {rises['max'][0]:.2g} "
+    "before it falls, since far away all gradients are small. A small gap tells of a Pareto stationary point only where "
+    "the losses are not flat.",
+)
+
+# %% [markdown]
+# ## Three tasks
+#
+# A third quadratic makes the Pareto set an area with curved sides, and a search has to please three losses at once.
+
+# %%
+three = toy.three_quadratics()
+ways = [
+    toy.follow_all(three, toy.same_options([method], direction=direction), starts, drawn_steps).assign(
+        direction=direction
+    )
+    for method in searches
+    for direction in fastls.DIRECTIONS
+]
+thrice = pd.concat(ways)
+caption = f"at most {drawn_steps} steps, searches from 1"
+figure, three_ends = toy_figures.draw_trajectories(three, thrice, frame_x, frame_y, caption)
+_ = style.save_figure(figure, "ours-toy-three-tasks", folder)
+
+# %%
+three_ends
+
+# %%
+last = thrice.groupby(["method", "direction", "start"], sort=False).last().reset_index()
+last["distance"] = toy.distance_to_pareto_set(three, toy.get_theta(last)).numpy()
+tell(
+    *(
+        f"{direction}: {(ends['outcome'] == 'arrived').sum()} of {len(ends)} runs arrived, "
+        f"{(ends['outcome'] == 'refused').sum()} were refused; at the end at most {ends['distance'].max():.2g} from the "
+        f"Pareto set, with a last step of {ends['step_size'].median():.2g} (median)."
+        for direction, ends in last.groupby("direction", sort=False)
+    )
+)
+
+# %% [markdown]
+# MGDA and EDM vanish just on the Pareto set, so they stop where they enter it. PCGrad removes conflicts one by one, in
+# an order drawn at random. With three tasks what is left need not be a common descent direction, and it does not vanish
+# on the Pareto set: as a run comes near, the search has to make its steps ever shorter, and may be refused.
+#
+# ## What to take home
+
+# %%
+exact, ours = (to_gap.loc[("BLS", name), "steps"] for name in ("GoldenSection", "Backtracking"))
+tell(
+    f"With MGDA, BLS arrived from {spent['arrived']['BLS']} of {spent['starts']['BLS']} starts and FBLS from "
+    f"{spent['arrived']['FBLS']}; the first in {spent['steps']['BLS']:.4g} steps and {spent['encoder passes']['BLS']:.4g} "
+    f"encoder passes, the second in {spent['steps']['FBLS']:.4g} and {spent['encoder passes']['FBLS']:.4g}.",
+    f"BLS decreases every loss in every step. {spent['loss rose']['FBLS']:.0%} of the steps that passed the test of FBLS did not.",
+    f"FBLS closes in where step size × curvature × gain is below 2, which its test does not check: beyond s = "
+    f"{limits.max():.2g} no point of the Pareto set attracts it, and in a badly conditioned encoder some points repel it "
+    "at any step size. The paper's claim that FBLS converges to Pareto stationary points needs a condition on the encoder.",
+    f"Of the values tried, {bounds[0]:g} to {bounds[-1]:g}, bounds from {reach['min']['BLS']:g} to "
+    f"{reach['max']['BLS']:g} served BLS, constant steps from {reach['min']['SGD']:g} to {reach['max']['SGD']:g} SGD. Each at its best needed {best['encoder passes']['BLS']:.4g} "
+    f"(BLS), {best['encoder passes']['FBLS']:.4g} (FBLS), {best['encoder passes']['SGD']:.4g} (SGD) and "
+    f"{best['encoder passes']['MGDA-UB']:.4g} (MGDA-UB) encoder passes, without the trials that found the best.",
+    "An exact line search takes the best step, and "
+    + ("fewer" if exact < ours else "no fewer")
+    + f" of them: {exact:.4g} steps of BLS with GoldenSection against {ours:.4g} with Backtracking.",
+)
