@@ -171,7 +171,11 @@ class LatentSpace:
 
 
 class ParameterSpace:
-    """g_t = ∂L_t/∂θ_sh. Holds one (T, P) buffer, P the encoder's size, allocated at the first step and reused."""
+    """g_t = ∂L_t/∂θ_sh. Holds one (T, P) buffer, P the encoder's size, allocated at the first step and reused.
+
+    A step needs room for one more gradient, as it is copied into its row, and for the direction: (T + 2) P in all. No
+    second copy of the T gradients is made.
+    """
 
     def __init__(self):
         self.buffer: Tensor | None = None

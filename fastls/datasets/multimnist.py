@@ -16,7 +16,7 @@ from fastls.paths import DATA
 
 SHIFT = 4  # pixels
 MEAN, STD = 0.1307, 0.3081  # of MNIST's pixels, as usual
-SOURCES = {
+SOURCES = {  # the stand-in last
     "mnist": "MNIST",
     "digits": "scikit-learn digits (stand-in for MNIST)",
 }
@@ -28,6 +28,7 @@ MNIST_FILES = {
     "t10k-labels-idx1-ubyte": ("ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2", 10_008),
 }
 DOWNLOAD = "python -m fastls data download multimnist"
+HOW_TO_GET = f"MNIST belongs in data/MNIST/raw: {DOWNLOAD}"
 
 
 def load_multimnist(

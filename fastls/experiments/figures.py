@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fastls.experiments.frames import METRICS
+from fastls.experiments.frames import CONSTANT, METRICS
 from fastls.experiments.style import (
     METRIC_LABELS,
     line_style,
@@ -17,7 +17,7 @@ from fastls.experiments.style import (
 
 
 def draw_samples(images: np.ndarray, captions: list[str], source: str) -> tuple[Figure, pd.DataFrame]:
-    """A row of grey images, (N, H, W) in 0..255, each under its caption."""
+    """A row of images, (N, H, W) grey or (N, H, W, 3) colour in 0..255, each under its caption."""
     figure, axes = new_figure(len(images), height=1.8)
     for panel, image, caption in zip(axes, images, captions, strict=True):
         panel.imshow(image, cmap="gray_r", vmin=0, vmax=255)
@@ -25,7 +25,7 @@ def draw_samples(images: np.ndarray, captions: list[str], source: str) -> tuple[
         panel.grid(False)
         panel.spines[:].set_visible(False)
     sign(figure, source)
-    return figure, pd.DataFrame({"caption": captions, "mean pixel": images.mean(axis=(1, 2))})
+    return figure, pd.DataFrame({"caption": captions, "mean pixel": images.reshape(len(images), -1).mean(axis=1)})
 
 
 def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.DataFrame]:
@@ -39,11 +39,11 @@ def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Da
     diverged = final.groupby("lr")["diverged"].any()
     figure, axes = new_figure(4)
     for panel, metric in zip(axes, METRICS, strict=True):
-        for name in [name for name in ("EqualWeight", "SGD") if name in set(final["variant"])]:
+        for name in [name for name in CONSTANT if name in set(final["variant"])]:
             rows = table.loc[name].sort_index()
             spread = [rows[(metric, "mean")] - rows[(metric, "min")], rows[(metric, "max")] - rows[(metric, "mean")]]
             panel.errorbar(rows.index, rows[(metric, "mean")], yerr=spread, capsize=2, label=name, **line_style(name))
-        for name in ("FBLS", "FBLS+decay"):
+        for name in sorted(set(final["variant"]) - set(CONSTANT)):
             row = table.loc[name].iloc[0]
             style = line_style(name)
             panel.axhline(row[(metric, "mean")], color=style["color"], linestyle=style["linestyle"], label=name)
@@ -104,7 +104,7 @@ def draw_step_sizes(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> 
     axes[0].set(xlabel="epoch", yscale="log", title="step size η (median, 5-95 %)")
     axes[1].set(xlabel="epoch", ylim=(-0.03, 1.03), title="share of steps at the bound")
     axes[2].set(xlabel="epoch", ylim=(0, None), title="trials per step")
-    axes[3].set(xlabel="epoch", yscale="log", title="gain ‖Jᵀd_z‖² / ‖d_z‖² (median)")
+    axes[3].set(xlabel="epoch", yscale="log", title="median gain ‖Jᵀd_z‖²/‖d_z‖²")
     whole_epochs(axes)
     share_legend(figure, axes[0])
     sign(figure, f"steps of an epoch, mean over runs · {_count_runs(frame, lines)}\n{source}")

@@ -7,6 +7,8 @@ import pandas as pd
 from fastls.experiments.store import Run
 
 METRICS = ("train_loss", "test_loss", "train_error", "test_error")
+CONSTANT = ("EqualWeight", "SGD", "MGDA-UB")  # variants with a step size to choose
+PAPER_BATCH = 256
 
 
 class MixedDataError(ValueError):
@@ -48,16 +50,30 @@ def provenance(runs: Sequence[Run]) -> str:
     first = runs[0]
     _check_same(runs, "data", [run.header["data"]["fingerprint"] for run in runs])
     _check_same(runs, "device", [run.config["device"] for run in runs])
-    config = first.config
-    parts = [first.header["data"]["description"], f"{config['n_train']:,} training images"]
+    config, environment = first.config, first.header["environment"]
+    parts = [first.header["data"]["description"], *_describe_size(config)]
+    if "epochs" not in config:
+        parts.append(environment["device"])
+        parts += [f"{environment['threads']} threads"] if config["device"] == "cpu" else []
+    return " · ".join([*parts, config["device"]])
+
+
+def _describe_size(config: dict) -> list[str]:
+    """What there is of images, epochs and rounds, a batch that is not the paper's, and options."""
+    parts, things = [], "pairs" if config.get("dataset") == "stsb" else "images"
+    if "n_train" in config:
+        parts.append(f"{config['n_train']:,} training {things}")
     if "epochs" in config:
         looked_at = min(config["n_train"], config["n_test"])
         parts[-1] += f" (train metrics on {looked_at:,} of them)"
-        parts += [f"{config['n_test']:,} test images", f"{config['epochs']} epochs"]
-    else:
-        parts += [f"{config['rounds']} interleaved epochs a method", first.header["environment"]["device"]]
-        parts += [f"{first.header['environment']['threads']} threads"] if config["device"] == "cpu" else []
-    return " · ".join([*parts, config["device"]])
+        parts += [f"{config['n_test']:,} test {things}", f"{config['epochs']} epochs"]
+    if "rounds" in config:
+        parts.append(f"{config['rounds']} interleaved {'epochs' if 'n_train' in config else 'steps'} a method")
+    batch_size = config.get("batch_size", PAPER_BATCH)
+    if batch_size != PAPER_BATCH or "n_train" not in config:
+        parts.append(f"batches of {batch_size}")
+    options = config.get("data_options", {}) | config.get("model_options", {})
+    return parts + [f"{name}: {value}" for name, value in options.items()]
 
 
 def _check_same(runs: Sequence[Run], what: str, values: list[str]) -> None:
@@ -67,12 +83,12 @@ def _check_same(runs: Sequence[Run], what: str, values: list[str]) -> None:
 
 
 def label_searches(
-    constant: pd.DataFrame, betas: pd.DataFrame, also: dict[str, float]
+    constant: pd.DataFrame, betas: pd.DataFrame | None = None, also: dict[str, float] | None = None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Epochs of FBLS, FBLS+decay and of `also`, method -> β, with a column ``label``; and label -> style."""
-    plain = constant[constant["variant"].isin(["FBLS", "FBLS+decay"])]
-    parts, lines = [plain.assign(label=plain["variant"])], {"FBLS": "FBLS", "FBLS+decay": "FBLS+decay"}
-    for name, beta in also.items():
+    """Epochs of the searches, and from `betas` of `also`, method -> β, with a column ``label``; and label -> style."""
+    plain = constant[~constant["variant"].isin(CONSTANT)]
+    parts, lines = [plain.assign(label=plain["variant"])], {name: name for name in sorted(set(plain["variant"]))}
+    for name, beta in (also or {}).items():
         label = f"{name}, β = {beta:g}"
         parts.append(betas[(betas["variant"] == name) & (betas["beta"] == beta)].assign(label=label))
         lines[label] = "FBLS, other β" if name == "FBLS" else name
@@ -83,7 +99,7 @@ def label_constant_steps(constant: pd.DataFrame) -> tuple[pd.DataFrame, dict[str
     """Epochs of each constant-step method at its best step by final test loss, and of SGD at its smallest; as above."""
     final = constant[constant["final"]]
     parts, lines = [], {}
-    for name in ("SGD", "EqualWeight"):
+    for name in [name for name in ("SGD", "EqualWeight", "MGDA-UB") if name in set(final["variant"])]:
         losses = final[final["variant"] == name].groupby("lr")["test_loss"].mean()
         shown = {losses.idxmin(): (f"{name} {losses.idxmin():g} (best)", name)}
         if name == "SGD" and losses.index.min() not in shown:

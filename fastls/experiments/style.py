@@ -1,5 +1,6 @@
 """One look for all figures: a size, a font, and a colour, line and marker for every method, legible in grey."""
 
+import textwrap
 from io import BytesIO
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from fastls.paths import write_atomically
 
 WIDTH = 10.0  # inches, of a figure of four panels
+LINE = 165  # characters of the smallest print that fit into it
 _COLOURS = sns.color_palette("colorblind")
 # variant -> colour, line, marker
 METHOD_STYLES = {
@@ -82,8 +84,9 @@ def whole_epochs(axes) -> None:
 
 
 def sign(figure: Figure, text: str) -> None:
-    """Print the provenance under the panels."""
-    figure.supxlabel(text, fontsize=7, color="0.35")
+    """Print the provenance under the panels, in lines that fit."""
+    lines = [part for line in text.split("\n") for part in textwrap.wrap(line, LINE)]
+    figure.supxlabel("\n".join(lines), fontsize=7, color="0.35")
 
 
 def save_figure(figure: Figure, name: str, folder: Path) -> list[Path]:

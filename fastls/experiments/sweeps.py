@@ -1,5 +1,6 @@
 """Which runs make which artefact."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +84,17 @@ def beta_runs(protocol: Protocol, seed: int) -> list[RunConfig]:
         for method in ("FBLS", "BLS")
         for beta in protocol.betas
     ]
+
+
+def comparison_runs(protocol: Protocol, methods: Sequence[str]) -> list[RunConfig]:
+    """FBLS and FBLS+decay beside these: BLS once, a constant-step method at each step size; seed by seed."""
+    runs = []
+    for seed in range(protocol.seeds):
+        runs += search_runs(protocol, seed)
+        for method in methods:
+            bls = [protocol.run("BLS", LR_UB, seed, **SEARCH)]
+            runs += bls if method == "BLS" else constant_runs(protocol, seed, method)
+    return runs
 
 
 def figure_runs(protocol: Protocol) -> dict[str, list[RunConfig]]:

@@ -7,6 +7,7 @@ from synthetic import beta_runs, constant_step_runs, make_run
 
 from fastls.experiments import figures, style
 from fastls.experiments.frames import METRICS, label_constant_steps, label_searches, to_frame
+from fastls.experiments.sweeps import SEARCH
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +30,13 @@ def test_constant_steps_draws_final_means_over_seeds(constant):
     drawn = {container.get_label(): container.lines[0].get_xydata() for container in panel.containers}
     assert drawn["SGD"] == pytest.approx(np.array([[0.01, 0.905], [0.1, 0.405]]))
     assert {line.get_label(): line.get_ydata()[0] for line in panel.lines}["FBLS"] == pytest.approx(0.505)
+
+
+def test_constant_steps_draws_all_methods_that_there_are():
+    runs = [*constant_step_runs(), make_run("BLS", 1.0, 0, 0.7, **SEARCH), make_run("MGDA-UB", 0.1, 0, 0.6)]
+    figure, _ = figures.draw_constant_steps(to_frame(runs), "")
+    _, labels = figure.axes[0].get_legend_handles_labels()
+    assert sorted(labels) == ["BLS", "EqualWeight", "FBLS", "FBLS+decay", "MGDA-UB", "SGD"]
 
 
 def test_compared_panels_have_the_same_range(constant):

@@ -12,6 +12,7 @@ from fastls.experiments.frames import (
     to_frame,
 )
 from fastls.experiments.store import Run
+from fastls.experiments.sweeps import SEARCH
 
 
 def test_metrics_are_means_over_the_tasks():
@@ -46,6 +47,21 @@ def test_provenance_of_a_timing_names_the_machine():
     assert "4 interleaved epochs" in line and "a processor" in line and "2 threads" in line
 
 
+def test_provenance_names_a_batch_that_is_not_the_papers_and_options():
+    usual = provenance([make_run("SGD", 0.1, 0, 0.5)])
+    assert "batches" not in usual
+    run = make_run(
+        "SGD", 0.1, 0, 0.5, batch_size=64, data_options=(("augment", True),), model_options=(("stem", "small"),)
+    )
+    assert provenance([run]).endswith(" · batches of 64 · augment: True · stem: small · cpu")
+
+
+def test_provenance_of_single_steps_names_their_batch():
+    config = {"rounds": 3, "batch_size": 256, "device": "cpu"}
+    line = provenance([Run(HEADER | {"config": config}, ())])
+    assert "3 interleaved steps a method · batches of 256 · a processor" in line and "images" not in line
+
+
 @pytest.mark.parametrize("what", ["data", "device"])
 def test_runs_on_other_data_or_devices_do_not_share_a_figure(what):
     run = make_run("SGD", 0.1, 0, 0.5)
@@ -62,6 +78,14 @@ def test_the_best_and_the_smallest_step_are_labelled():
     assert set(frame["label"]) == set(lines)
     _, lines = label_constant_steps(to_frame(constant_step_runs(sgd=(0.4, 0.9))))
     assert list(lines) == ["SGD 0.01 (best)", "EqualWeight 0.01 (best)"]
+
+
+def test_all_searches_and_constant_steps_of_a_frame_are_labelled():
+    runs = [*constant_step_runs(), make_run("BLS", 1.0, 0, 0.7, **SEARCH), make_run("MGDA-UB", 0.1, 0, 0.6)]
+    frame, lines = label_searches(to_frame(runs))
+    assert list(lines) == ["BLS", "FBLS", "FBLS+decay"] and set(frame["label"]) == set(lines)
+    _, lines = label_constant_steps(to_frame(runs))
+    assert lines["MGDA-UB 0.1 (best)"] == "MGDA-UB"
 
 
 def test_searches_are_labelled_with_their_beta():

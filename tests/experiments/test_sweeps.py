@@ -14,6 +14,7 @@ from fastls.experiments.sweeps import (
     STEP_SIZES,
     Protocol,
     beta_runs,
+    comparison_runs,
     constant_runs,
     figure_runs,
     search_runs,
@@ -62,6 +63,15 @@ def test_figure_runs(seeds):
         assert len(set(made)) == len(made)
         order = [run.seed for run in made]
         assert order == sorted(order) and set(order) == set(range(seeds))  # an interrupted sweep leaves whole seeds
+
+
+def test_comparison_runs():
+    protocol = replace(PROTOCOL, step_sizes=(0.01, 0.1), seeds=2)
+    runs = comparison_runs(protocol, ["MGDA-UB", "BLS"])
+    kinds = [("FBLS", LR_UB), ("FBLS", LR_UB), ("MGDA-UB", 0.01), ("MGDA-UB", 0.1), ("BLS", LR_UB)]
+    assert [(run.seed, run.method, run.lr) for run in runs] == [(seed, *kind) for seed in (0, 1) for kind in kinds]
+    assert runs[:2] == search_runs(protocol, 0)
+    assert runs[4] == replace(runs[0], method="BLS")
 
 
 def test_fbls_is_one_run_in_both_figures():

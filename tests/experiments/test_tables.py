@@ -116,6 +116,13 @@ def test_speed_follows_the_numbers(bls, verdict):
     assert row["verdict"] == verdict
 
 
+@pytest.mark.parametrize(("fbls", "verdict"), [(14.0, "agrees"), (15.0, "differs")])
+def test_cost_follows_the_numbers(fbls, verdict):
+    row = tables.compare_cost(timing_run(LIKE_THE_PAPER | {"FBLS": fbls}), "FBLS", "MGDA-UB", most=1.05)
+    assert row["verdict"] == verdict
+    assert row["difference"] == pytest.approx(fbls / 13.6 - 1.05)
+
+
 @pytest.mark.parametrize(("share", "verdict"), [(1.0, "agrees"), (0.5, "differs")])
 def test_claim_5_follows_the_numbers(share, verdict):
     runs = [make_run("FBLS", 1.0, seed, 0.5, share=share, **SEARCH) for seed in range(2)]

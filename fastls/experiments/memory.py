@@ -1,0 +1,95 @@
+"""Peak memory of the five methods: the weights, buffers, activations and gradients that a training holds at once.
+
+On a GPU torch's allocator counts; on a CPU the allocations and releases that torch's profiler saw are added up, so that
+the result does not depend on the machine's other work.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch.autograd.profiler import profile
+
+from fastls.datasets.common import MultiTaskData
+from fastls.experiments.runs import RunConfig, Training, load_data, make_header
+from fastls.experiments.store import Run, RunStore
+from fastls.experiments.sweeps import Protocol
+from fastls.experiments.timing import METHODS, TimingConfig
+
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """A measurement of memory; its hash is the key of the stored run.
+
+    Attributes:
+        protocol: data, batch size, device and options; its sweep is not used.
+    """
+
+    protocol: Protocol
+
+    @property
+    def label(self) -> str:
+        return f"{self.protocol.dataset}-memory"
+
+    @property
+    def identity(self) -> dict:
+        identity = TimingConfig(self.protocol, rounds=1).identity
+        return {name: value for name, value in identity.items() if name not in ("n_train", "rounds")}
+
+
+def execute_memory(config: MemoryConfig, store: RunStore) -> Run:
+    """Measure, save whole, and return a run with a row per method; nothing is measured twice.
+
+    A row holds ``peak_mb``, the most that was held from making the network to the end of the second step, which finds
+    what a method keeps from step to step.
+
+    Raises:
+        StoreError: the stored file is corrupt.
+        DataError: the data set is missing or damaged.
+    """
+    stored = store.load(config.label, config.identity)
+    if stored:
+        return stored
+    store.check_may_make(config.label, config.identity)
+    size = config.protocol
+    data = load_data(size.dataset, size.source, size.n_train, size.n_test, size.device, size.data_options)
+    batch = replace(data, train=data.train.first(size.batch_size))
+    rows = []
+    for method in METHODS:
+        run = TimingConfig(size, rounds=1).method_config(method)
+        peak = measure_peak(partial(_take_two_steps, run, batch), size.device)
+        rows.append({"method": method, "peak_mb": round(peak / MEGABYTE, 2)})
+    store.save(config.label, config.identity, make_header(data, size.device), rows)
+    return store.load(config.label, config.identity)
+
+
+def _take_two_steps(run: RunConfig, batch: MultiTaskData) -> None:
+    training = Training(run, batch)
+    for epoch in (1, 2):
+        training.train_epoch(epoch)
+
+
+def measure_peak(work: Callable[[], None], device: str) -> int:
+    """Bytes: the most that tensors made by `work` held at once on a device."""
+    if device == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        return torch.cuda.max_memory_allocated() - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes its log into the notebook
+    with profile(profile_memory=True) as profiler:
+        work()
+    with TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text())["traceEvents"]
+    changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event["name"] == "[memory]")
+    return max(accumulate(size for _, size in changes))

@@ -1,0 +1,46 @@
+"""Binary tasks with one logit each, as CIFAR-10's one-vs-rest tasks, nine tenths of whose images are "rest"."""
+
+import torch
+
+from fastls.datasets.common import Split
+from fastls.models.multitask import MultiTaskModel
+
+BATCH = 1000
+
+
+@torch.no_grad()
+def evaluate_one_vs_rest(model: MultiTaskModel, split: Split) -> dict[str, float]:
+    """Loss, error and balanced error by task, in evaluation mode; ten-way accuracy where the tasks part the images.
+
+    ``error_cat`` is 1 − accuracy at logit 0, ``balanced_error_cat`` 1 − mean over both answers of the share found, so
+    that always saying "rest" scores ½. ``ten_way_accuracy`` takes the task of the largest logit as the class; it is
+    there where every image belongs to exactly one of ten tasks.
+
+    Args:
+        model: its decoders return logits (B,).
+        split: targets are (N,) float32 in {0, 1}.
+    """
+    logits, targets = _predict(model, split)  # (T, N) each
+    answers = targets > 0.5
+    right = (logits > 0) == answers
+    metrics = {}
+    for t, task in enumerate(model.tasks):
+        found = [right[t][answers[t] == answer].double().mean() for answer in answers[t].unique()]
+        metrics[f"loss_{task}"] = float(model.losses[task](logits[t].double(), targets[t].double()))
+        metrics[f"error_{task}"] = float(1 - right[t].double().mean())
+        metrics[f"balanced_error_{task}"] = float(1 - sum(found) / len(found))
+    if len(model.tasks) == 10 and bool((answers.sum(0) == 1).all()):
+        metrics["ten_way_accuracy"] = float((logits.argmax(0) == answers.int().argmax(0)).double().mean())
+    return metrics
+
+
+def _predict(model: MultiTaskModel, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and targets of all examples, a row a task: one encoder pass a batch."""
+    model.eval()
+    logits, targets = [], []
+    for inputs, batch_targets in split.batches(torch.arange(len(split)), BATCH, training=False):
+        outputs = model(inputs)
+        logits.append(torch.stack([outputs[task] for task in model.tasks]))
+        targets.append(torch.stack([batch_targets[task] for task in model.tasks]))
+    model.train()
+    return torch.cat(logits, dim=1), torch.cat(targets, dim=1)
