@@ -164,6 +164,28 @@ def compute_gramian(gradients: Tensor, columns: int = 2**18) -> Tensor:
     return gramian
 
 
+def find_heard(gramian: Tensor, own: Tensor) -> Tensor:
+    r"""Which tasks have a say in a step: those with g_t ≠ 0 or ∂L_t/∂θ_t ≠ 0.
+
+    A batch without a single target of a task (no car in a crop) gives it a loss of zero, whose gradients vanish. Zero
+    is the shortest vector of any hull, so such a task would hold the encoder still and have every search refused; it
+    is left out of the direction and of the test for this batch. Where no decoder has a gradient of its own all tasks
+    are heard: a g_t = 0 then means a Pareto stationary point (Definition 3), where to stay is right.
+
+    Args:
+        gramian: (T, T).
+        own: (T,), ‖∂L_t/∂θ_t‖².
+
+    Returns:
+        (T,) bool.
+
+    Example:
+        >>> find_heard(torch.diag(torch.tensor([1.0, 0.0, 0.0])), own=torch.tensor([1.0, 2.0, 0.0]))
+        tensor([ True,  True, False])
+    """
+    return (gramian.diagonal() + own > 0) | (own == 0).all()
+
+
 def compute_weights(direction: Direction, gramian: Tensor) -> Tensor:
     """alpha = direction(G), checked.
 

@@ -14,13 +14,19 @@ Filatov and Merkulov (2021), "Fast Line Search for Multi-Task Learning", https:/
 """
 
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 
 import torch
 from torch import Tensor
 
-from fastls.algorithms.directions import Direction, compute_gramian, compute_weights, get_direction, is_stationary
+from fastls.algorithms.directions import (
+    Direction,
+    compute_gramian,
+    compute_weights,
+    find_heard,
+    get_direction,
+    is_stationary,
+)
 from fastls.algorithms.line_search import (
     Backtracking,
     ConstantStep,
@@ -47,7 +53,7 @@ class StepRecord:
 
     Attributes:
         losses: (T,), the losses before the step.
-        weights: (T,), alpha.
+        weights: (T,), alpha; zero for a task without a gradient in this batch, see `find_heard`.
         slopes: (T,) float64, ‖∂L_t/∂θ_t‖² + (Gα)_t, the predicted decrease per unit of step; None for `EqualWeight`.
         step_size: η that was taken.
         trials: evaluations of the losses by the line search.
@@ -154,16 +160,22 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
         gramian = compute_gramian(gradients)  # (T, T)
         own = batch.own_slopes()
         check_finite(self.model, gramian.diagonal() + own, "Squared gradients")
-        weights = compute_weights(self.direction, gramian)  # (T,)
+        heard = find_heard(gramian, own)  # (T,)
+        weights = torch.zeros_like(own)  # (T,)
+        weights[heard] = compute_weights(self.direction, gramian[heard][:, heard])
         slopes = Slopes(own=own, shared=gramian @ weights)
         if is_stationary(gramian, weights, slopes.own, gradients.dtype):
             return self._record(batch, weights, slopes, SearchResult(0.0, 0, accepted=False), stationary=True)
 
         direction = weights.to(gradients) @ gradients  # (n,)
-        phi = partial(self.space.losses_at, batch, direction)
-        result = self.line_search(phi, batch.losses, slopes, self.lr)
+        heard_slopes = Slopes(own[heard], slopes.shared[heard])
+
+        def phi(eta: float) -> Tensor:
+            return self.space.losses_at(batch, direction, eta)[heard]
+
+        result = self.line_search(phi, batch.losses[heard], heard_slopes, self.lr)
         if not result.accepted:
-            result = self._on_failure(result, slopes)
+            result = self._on_failure(result, heard_slopes)
         if result.step_size == 0:
             return self._record(batch, weights, slopes, result)
         shared = self.space.shared_direction(batch, direction)

@@ -1,0 +1,241 @@
+"""Cityscapes with three dense tasks: what each pixel shows, where its car or person has its centre, its disparity.
+
+After Filatov and Merkulov (2021) and Sener and Koltun (2018): semantic segmentation, instance segmentation by
+regression, and disparity. The images lie in Cityscapes' official layout under ``data/cityscapes``; where they do not,
+`street_scenes` writes scenes of its own in the same layout, which the same code reads.
+"""
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from fastls.datasets import street_scenes
+from fastls.datasets.common import DataError, MultiTaskData
+from fastls.datasets.scene_files import SceneFiles, read_scene
+from fastls.paths import DATA
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as its weights expect
+SOURCES = {
+    "cityscapes": "Cityscapes",
+    "synthetic": "synthetic street scenes (stand-in for Cityscapes)",
+}
+SCALE = 2  # the stand-in's scenes are drawn this much larger than they are read
+HOW_TO_GET = (
+    "Cityscapes may not be passed on: register at https://www.cityscapes-dataset.com, fetch "
+    "leftImg8bit_trainvaltest.zip (11 GB), gtFine_trainvaltest.zip (241 MB) and disparity_trainvaltest.zip (3.5 GB), "
+    "and unpack all three into data/cityscapes. Without that folder synthetic street scenes stand in."
+)
+
+
+def load_cityscapes(
+    n_train: int = 2975,
+    n_test: int = 500,
+    source: str = "auto",
+    size: tuple[int, int] = (256, 512),
+    crop: tuple[int, int] | None = None,
+    workers: int = 0,
+    root: Path = DATA,
+) -> MultiTaskData:
+    """Street scenes with the tasks "semantic", "instance" and "disparity"; the test split is Cityscapes' "val".
+
+    Args:
+        n_train, n_test: number of images: the first of an order that mixes the cities.
+        source: "cityscapes", "synthetic", or "auto": Cityscapes where it lies under `root`, else the scenes.
+        size: height and width to which images and maps are brought.
+        crop: height and width of a window taken at random from every training image; None for all of it.
+        workers: processes that read. With 0 every image is read once and kept, for sets that fit into memory; else
+            it is read anew each time, and `workers` processes live as long as the split.
+        root: folder with ``cityscapes``, and where ``street-scenes`` are written.
+
+    Returns:
+        MultiTaskData whose batches are normalised images (B, 3, H, W), and by task the targets (B, H, W) int64,
+        (B, 2, H, W) and (B, 1, H, W) float32, see `read_scene`.
+
+    Raises:
+        DataError: a file is missing, or not what it should be, or more images are asked for than there are.
+        ValueError: an unknown source, no images asked for, a size or crop whose sides are not multiples of 8.
+
+    Example:
+        >>> data = load_cityscapes(n_train=2975, n_test=500, source="cityscapes")  # doctest: +SKIP
+        >>> len(data.train)                                                        # doctest: +SKIP
+        2975
+    """
+    source = find_source(root) if source == "auto" else source
+    if source not in SOURCES:
+        raise ValueError(f"`source` must be 'auto' or one of {sorted(SOURCES)}, found {source!r}.")
+    if min(n_train, n_test) < 1:
+        raise ValueError(f"`n_train` and `n_test` must be at least 1, found {n_train} and {n_test}.")
+    _check_window("size", size, largest=None)
+    if crop is not None:
+        _check_window("crop", crop, largest=size)
+    folder = root / "cityscapes" if source == "cityscapes" else _make_scenes(n_train, n_test, size, root)
+    train, test = (
+        SceneSplit(_list_scenes(folder, split, n), tuple(size), window, workers)
+        for split, n, window in (("train", n_train, tuple(crop) if crop else None), ("val", n_test, None))
+    )
+    return MultiTaskData(source, SOURCES[source], train, test)
+
+
+def find_source(root: Path = DATA) -> str:
+    """ "cityscapes" where a folder of that name lies under `root`, else "synthetic"."""
+    return "cityscapes" if (root / "cityscapes").is_dir() else "synthetic"
+
+
+def _check_window(name: str, window: tuple[int, int], largest: tuple[int, int] | None) -> None:
+    if len(window) != 2 or any(side < 16 or side % 8 for side in window):
+        raise ValueError(f"`{name}` must be a height and a width, multiples of 8 from 16, found {tuple(window)}.")
+    if largest and any(side > limit for side, limit in zip(window, largest, strict=True)):
+        raise ValueError(f"`{name}` must lie within `size`, {tuple(largest)}, found {tuple(window)}.")
+
+
+def _make_scenes(n_train: int, n_test: int, size: tuple[int, int], root: Path) -> Path:
+    """The folder of the stand-in; drawn where it is missing."""
+    height, width = size
+    folder = root / "street-scenes" / f"v{street_scenes.VERSION}-{height}x{width}-{n_train}-{n_test}"
+    if not folder.exists():
+        street_scenes.write_scenes(folder, n_train, n_test, (SCALE * height, SCALE * width))
+    return folder
+
+
+def _list_scenes(root: Path, split: str, n: int) -> tuple[SceneFiles, ...]:
+    images = list((root / "leftImg8bit" / split).glob("*/*_leftImg8bit.png"))
+    if not images:
+        raise DataError(f"{root / 'leftImg8bit' / split} must hold the images of Cityscapes, found none. {HOW_TO_GET}")
+    if n > len(images):
+        raise DataError(f"{root} has {len(images):,} images of the split {split!r}, found {n:,} asked for: take fewer.")
+    # By the hash of the name: otherwise the first thousand images would show a few cities alone.
+    images.sort(key=lambda path: hashlib.sha256(path.name.encode()).digest())
+    scenes = [_find_maps(root, split, image) for image in images[:n]]
+    for scene in scenes:
+        for path in (scene.labels, scene.instances, scene.disparity):
+            if not path.exists():
+                raise DataError(f"{path} is missing: {scene.image.name} needs it. {HOW_TO_GET}")
+    return tuple(scenes)
+
+
+def _find_maps(root: Path, split: str, image: Path) -> SceneFiles:
+    city, name = image.parent.name, image.name.removesuffix("_leftImg8bit.png")
+    truth = root / "gtFine" / split / city
+    return SceneFiles(
+        image,
+        truth / f"{name}_gtFine_labelIds.png",
+        truth / f"{name}_gtFine_instanceIds.png",
+        root / "disparity" / split / city / f"{name}_disparity.png",
+    )
+
+
+@dataclass(frozen=True)
+class SceneSplit:
+    """One split on disk, see `load_cityscapes`; reads through a `DataLoader`.
+
+    Attributes:
+        files: of every image.
+        size, crop, workers: as in `load_cityscapes`.
+        device: of the batches.
+        kept: what has been read, where no other processes read.
+    """
+
+    files: tuple[SceneFiles, ...]
+    size: tuple[int, int]
+    crop: tuple[int, int] | None = None
+    workers: int = 0
+    device: str | torch.device = "cpu"
+    kept: dict = field(default_factory=dict, compare=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @functools.cached_property
+    def loader(self) -> DataLoader:
+        """Kept, since its processes take longer to start than many an epoch takes to read."""
+        scenes = Scenes(self.files, self.size, self.crop, None if self.workers else self.kept)
+        pin_memory = torch.device(self.device).type == "cuda"
+        return DataLoader(
+            scenes,
+            batch_sampler=Schedule(),
+            num_workers=self.workers,
+            pin_memory=pin_memory,
+            generator=torch.Generator(),  # of its own: each pass draws from it, and must not disturb dropout
+            persistent_workers=self.workers > 0,
+        )
+
+    def batches(self, order: Tensor, batch_size: int, training: bool) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """As the protocol says; where the crops of training lie, torch's global generator decides."""
+        places = torch.rand(len(order), 2) if training and self.crop else [None] * len(order)
+        examples = list(zip(order.tolist(), places, strict=True))
+        schedule = self.loader.batch_sampler
+        schedule.batches = [examples[i : i + batch_size] for i in range(0, len(examples), batch_size)]
+        mean, std = (torch.tensor(values, device=self.device)[:, None, None] for values in (MEAN, STD))
+        for images, targets in self.loader:
+            images = images.to(self.device, non_blocking=True).float().div_(255).sub_(mean).div_(std)
+            targets = {task: target.to(self.device, non_blocking=True) for task, target in targets.items()}
+            yield images, targets | {"semantic": targets["semantic"].long()}
+
+    def first(self, n: int) -> "SceneSplit":
+        return replace(self, files=self.files[:n])
+
+    def to(self, device: str | torch.device) -> "SceneSplit":
+        return replace(self, device=device)
+
+    def hash_into(self, digest: "hashlib._Hash") -> None:
+        """Names, and of every file the Adler-32 of its pixels, which a PNG ends with: megabytes need not be read."""
+        digest.update(f"{self.size} {self.crop}".encode())
+        for scene in self.files:
+            digest.update(scene.image.name.encode())
+            for path in (scene.image, scene.labels, scene.instances, scene.disparity):
+                with path.open("rb") as file:
+                    file.seek(-20, 2)  # before it: the checksum of its chunk (4 bytes) and the chunk IEND (12)
+                    digest.update(file.read(4))
+
+
+class Schedule:
+    """The batches of an epoch, lists of (index, place of the crop); the loader stays, and they are exchanged."""
+
+    def __init__(self):
+        self.batches: list[list[tuple[int, Tensor | None]]] = []
+
+    def __iter__(self):
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class Scenes(Dataset):
+    """Scenes by (index, place of the crop), as uint8 images and targets.
+
+    Args:
+        files, size, crop: as in `SceneSplit`.
+        kept: scenes read so far, to be filled; None to read each anew.
+    """
+
+    def __init__(
+        self, files: tuple[SceneFiles, ...], size: tuple[int, int], crop: tuple[int, int] | None, kept: dict | None
+    ):
+        self.files, self.size, self.crop, self.kept = files, size, crop, kept
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, example: tuple[int, Tensor | None]) -> tuple[Tensor, dict[str, Tensor]]:
+        index, place = example
+        image, targets = self._read(self.files[index])
+        if place is None:
+            return image, targets
+        slack = [side - window for side, window in zip(self.size, self.crop, strict=True)]
+        top, left = (int(share * (room + 1)) for share, room in zip(place.tolist(), slack, strict=True))
+        window = (..., slice(top, top + self.crop[0]), slice(left, left + self.crop[1]))
+        return image[window], {task: target[window] for task, target in targets.items()}
+
+    def _read(self, files: SceneFiles) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.kept is None:
+            return read_scene(files, self.size)
+        if files not in self.kept:
+            self.kept[files] = read_scene(files, self.size)
+        return self.kept[files]

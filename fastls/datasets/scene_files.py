@@ -1,0 +1,129 @@
+"""One image of Cityscapes with its maps, from the files of the official layout to targets of the three dense tasks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fastls.datasets.common import DataError
+
+IGNORE = 255  # training label of the pixels that no class is asked of
+CLASSES = {  # label id -> name: the 19 classes of the official evaluation; the place in this list is the training label
+    7: "road",
+    8: "sidewalk",
+    11: "building",
+    12: "wall",
+    13: "fence",
+    17: "pole",
+    19: "traffic light",
+    20: "traffic sign",
+    21: "vegetation",
+    22: "terrain",
+    23: "sky",
+    24: "person",
+    25: "rider",
+    26: "car",
+    27: "truck",
+    28: "bus",
+    31: "train",
+    32: "motorcycle",
+    33: "bicycle",
+}
+LABEL_IDS = 34  # 0..33, those without a class among them
+THINGS = (24, 25, 26, 27, 28, 31, 32, 33)  # of CLASSES, those that come in instances
+
+
+@dataclass(frozen=True)
+class SceneFiles:
+    """The four files of one image."""
+
+    image: Path
+    labels: Path
+    instances: Path
+    disparity: Path
+
+
+def read_scene(files: SceneFiles, size: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
+    """One image and its targets at a height and width of `size`.
+
+    Args:
+        files: of the image.
+        size: that of the result. Images are averaged, maps take the nearest pixel.
+
+    Returns:
+        The image (3, H, W) uint8, and the targets
+
+        - "semantic": (H, W) uint8, the training label, `IGNORE` where the official evaluation asks for no class;
+        - "instance": (2, H, W) float32, on the pixels of things the way to the centre of gravity of their instance,
+          right and down, in pixels of the result; NaN elsewhere;
+        - "disparity": (1, H, W) float32, in pixels of the result; NaN where it is not known.
+
+    Raises:
+        DataError: a map has another size or depth than it should, or an unknown label.
+    """
+    image = _open(files.image).convert("RGB")
+    labels = _open_map(files.labels, 8, image.size)
+    instances = _open_map(files.instances, 16, image.size)
+    disparity = _open_map(files.disparity, 16, image.size)
+    height, width = size
+    scales = np.array([width / image.width, height / image.height], dtype=np.float32)
+    pixels = np.asarray(image.resize((width, height), Image.Resampling.BOX))
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), {
+        "semantic": torch.from_numpy(_to_classes(_nearest(labels, size), files.labels)),
+        "instance": torch.from_numpy(_to_offsets(instances, size, scales)),
+        "disparity": torch.from_numpy(_to_pixels(_nearest(disparity, size), scales[0]))[None],
+    }
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+        return image
+    except (OSError, SyntaxError) as error:  # PIL raises SyntaxError for a broken PNG
+        raise DataError(f"{path} must be a PNG, found one that cannot be decoded ({error}). Fetch it anew.") from error
+
+
+def _open_map(path: Path, bits: int, size: tuple[int, int]) -> np.ndarray:
+    layer = _open(path)
+    if layer.mode not in {8: ("L",), 16: ("I", "I;16")}[bits]:  # Pillow's names of grey levels of 8 and 16 bits
+        raise DataError(f"{path} must be a grey PNG of {bits} bits, found one of mode {layer.mode!r}. Fetch it anew.")
+    if layer.size != size:
+        raise DataError(f"{path} must have {size} pixels, as its image has, found {layer.size}. Fetch it anew.")
+    return np.asarray(layer)
+
+
+def _nearest(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The pixel under the centre of each pixel of the result."""
+    rows, columns = ((2 * np.arange(n) + 1) * m // (2 * n) for n, m in zip(size, pixels.shape, strict=True))
+    return pixels[rows[:, None], columns]
+
+
+def _to_classes(labels: np.ndarray, path: Path) -> np.ndarray:
+    if labels.max() >= LABEL_IDS:
+        raise DataError(f"{path} must hold label ids from 0 to {LABEL_IDS - 1}, found {labels.max()}.")
+    table = np.full(LABEL_IDS, IGNORE, dtype=np.uint8)
+    table[list(CLASSES)] = np.arange(len(CLASSES))
+    return table[labels]
+
+
+def _to_offsets(instances: np.ndarray, size: tuple[int, int], scales: np.ndarray) -> np.ndarray:
+    """The centres are of the whole instance at full size, so that a crop or a small size does not move them."""
+    ids, number = np.unique(instances, return_inverse=True)
+    number = number.reshape(instances.shape)
+    count = np.bincount(number.ravel())
+    rows, columns = np.mgrid[: instances.shape[0], : instances.shape[1]] + 0.5
+    centres = np.stack([np.bincount(number.ravel(), place.ravel()) / count for place in (columns, rows)])
+    centres[:, ~np.isin(ids // 1000, THINGS)] = np.nan  # ids below 1000 are labels: no instance, or a group of them
+    rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
+    offsets = centres[:, _nearest(number, size)] * scales[:, None, None] - np.stack([columns, rows])
+    return offsets.astype(np.float32)
+
+
+def _to_pixels(coded: np.ndarray, scale: float) -> np.ndarray:
+    """(value − 1) / 256 by the official coding, brought to the width of the result; NaN for the value 0."""
+    coded = coded.astype(np.float32)
+    return np.where(coded > 0, (coded - 1) / 256 * scale, np.nan).astype(np.float32)
