@@ -2,8 +2,12 @@
 
 import argparse
 import sys
+from importlib import import_module
 
-DATA_SETS = ("multimnist",)
+# Modules of fastls.datasets, each with SOURCES, HOW_TO_GET, find_source, load_<name> and, where there is a download,
+# download_<name>; Cityscapes asks for a registration instead.
+DOWNLOADS = ("multimnist", "cifar10", "stsb")
+DATA_SETS = ("multimnist", "cifar10", "cityscapes", "stsb")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,10 +45,13 @@ def _make_parser() -> argparse.ArgumentParser:
     notebooks.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these notebooks, e.g. 03_multimnist")
     notebooks.set_defaults(command=_write_notebooks)
 
+    exercises = commands.add_parser("exercises", help="write the notebooks' exercise forms, without solutions")
+    exercises.set_defaults(command=_write_exercises)
+
     data = commands.add_parser("data", help="list the data sets, or download one")
     data.set_defaults(command=_list_data)
     download = data.add_subparsers(metavar="download").add_parser("download", help="fetch a data set")
-    download.add_argument("name", choices=DATA_SETS)
+    download.add_argument("name", choices=DOWNLOADS)
     download.set_defaults(command=_download)
 
     env = commands.add_parser("env", help="compare the installed packages with requirements.txt")
@@ -64,29 +71,38 @@ def _write_notebooks(options: argparse.Namespace) -> int:
     return write_notebooks(options.only)
 
 
-def _list_data(options: argparse.Namespace) -> int:
-    from fastls.datasets import multimnist
-    from fastls.datasets.common import DataError
+def _write_exercises(options: argparse.Namespace) -> int:
+    from fastls.paths import ROOT
+    from fastls.teaching.exercises import write_exercises
 
-    source = multimnist.find_source()
-    in_use = multimnist.SOURCES[source]
-    if source != "mnist":
-        print(f"multimnist  not found  in use: {in_use}")
-        print(f"            MNIST belongs in data/MNIST/raw: {multimnist.DOWNLOAD}")
-        return 0
-    try:
-        multimnist.load_multimnist(n_train=1, n_test=1, source=source)
-    except DataError as error:
-        print(f"multimnist  DAMAGED    {error}")
-        return 1
-    print(f"multimnist  found      in use: {in_use}, in data/MNIST/raw")
+    for path in write_exercises():
+        print(path.relative_to(ROOT))
     return 0
 
 
-def _download(options: argparse.Namespace) -> int:
-    from fastls.datasets import multimnist
+def _list_data(options: argparse.Namespace) -> int:
+    from fastls.datasets.common import DataError
 
-    print(f"{options.name} is in {multimnist.download_multimnist()}")
+    damaged = False
+    for name in DATA_SETS:
+        data_set = import_module(f"fastls.datasets.{name}")
+        source = data_set.find_source()
+        in_use = f"in use: {data_set.SOURCES[source]}"
+        if source == list(data_set.SOURCES)[-1]:
+            print(f"{name:<12}not found  {in_use}\n{'':<12}{data_set.HOW_TO_GET}")
+            continue
+        try:
+            getattr(data_set, f"load_{name}")(n_train=1, n_test=1, source=source)
+            print(f"{name:<12}found      {in_use}")
+        except DataError as error:
+            print(f"{name:<12}DAMAGED    {error}")
+            damaged = True
+    return int(damaged)
+
+
+def _download(options: argparse.Namespace) -> int:
+    download = getattr(import_module(f"fastls.datasets.{options.name}"), f"download_{options.name}")
+    print(f"{options.name} is in {download()}")
     return 0
 
 

@@ -10,7 +10,7 @@ import torch
 
 from fastls.paths import ROOT
 
-RECORDED = ("fastls", "torch", "torchvision", "numpy", "scipy")
+RECORDED = ("fastls", "torch", "torchvision", "transformers", "numpy", "scipy")
 
 
 def describe_environment(device: str) -> dict:

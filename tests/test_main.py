@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
-from fastls import environment
+from fastls import __main__, environment
 from fastls.__main__ import main
 from fastls.datasets import multimnist
 from fastls.datasets.common import DataError
@@ -74,7 +75,21 @@ def test_options_reach_the_runner(monkeypatch):
     assert main(["reproduce", *given]) == ("paper", ["03_multimnist"], "cuda", 2)
 
 
-def test_data_not_found(monkeypatch, capsys):
+@pytest.fixture
+def only_multimnist(monkeypatch):
+    monkeypatch.setattr(__main__, "DATA_SETS", ("multimnist",))
+
+
+def test_data_lists_every_set(monkeypatch, capsys):
+    for name in __main__.DATA_SETS:
+        data_set = import_module(f"fastls.datasets.{name}")
+        monkeypatch.setattr(data_set, "find_source", lambda stand_in=list(data_set.SOURCES)[-1]: stand_in)
+    assert main(["data"]) == 0
+    sets = [line.split()[0] for line in capsys.readouterr().out.splitlines() if " not found " in line]
+    assert sets == list(__main__.DATA_SETS)
+
+
+def test_data_not_found(only_multimnist, monkeypatch, capsys):
     monkeypatch.setattr(multimnist, "find_source", lambda: "digits")
     assert main(["data"]) == 0
     printed = capsys.readouterr().out
@@ -82,14 +97,14 @@ def test_data_not_found(monkeypatch, capsys):
     assert "MNIST belongs in data/MNIST/raw: python -m fastls data download multimnist" in printed
 
 
-def test_data_found(monkeypatch, capsys):
+def test_data_found(only_multimnist, monkeypatch, capsys):
     monkeypatch.setattr(multimnist, "find_source", lambda: "mnist")
     monkeypatch.setattr(multimnist, "load_multimnist", lambda **_: None)
     assert main(["data"]) == 0
-    assert capsys.readouterr().out == "multimnist  found      in use: MNIST, in data/MNIST/raw\n"
+    assert capsys.readouterr().out == "multimnist  found      in use: MNIST\n"
 
 
-def test_data_damaged(monkeypatch, capsys):
+def test_data_damaged(only_multimnist, monkeypatch, capsys):
     def fail(**_):
         raise DataError("t10k is cut short")
 

@@ -14,6 +14,7 @@ import torch
 import fastls
 from fastls.datasets.common import MultiTaskData
 from fastls.environment import describe_environment
+from fastls.experiments.sgd_reading import SGDSeparateForwards
 from fastls.experiments.store import Run, RunStore, StoreError
 from fastls.experiments.workloads import get_workload
 from fastls.models.multitask import MultiTaskModel
@@ -30,7 +31,7 @@ class RunConfig:
 
     Attributes:
         dataset, source, n_train, n_test: the data, as its loader takes them; source is resolved, never "auto".
-        method: "SGD", "BLS", "MGDA-UB", "FBLS" or "EqualWeight".
+        method: "SGD", "BLS", "MGDA-UB", "FBLS" or "EqualWeight"; "SGD, T forwards" for the timing of BERT.
         lr: constant step size, or the upper bound lr_ub of a search.
         direction: rule for the common direction; None for EqualWeight.
         beta, gamma, floor, form: of the Armijo test; None without a search.
@@ -83,9 +84,9 @@ def make_optimizer(config: RunConfig, model: MultiTaskModel):
     """The optimizer of a configuration."""
     if config.method == "EqualWeight":
         return fastls.EqualWeight(model, config.lr)
-    if config.method in ("SGD", "MGDA-UB"):
-        constant = {"SGD": fastls.SGD, "MGDA-UB": fastls.MGDAUB}[config.method]
-        return constant(model, config.lr, config.direction)
+    constant = {"SGD": fastls.SGD, "SGD, T forwards": SGDSeparateForwards, "MGDA-UB": fastls.MGDAUB}
+    if config.method in constant:
+        return constant[config.method](model, config.lr, config.direction)
     search = fastls.Backtracking(config.beta, config.gamma, config.floor, config.form)
     return {"BLS": fastls.BLS, "FBLS": fastls.FBLS}[config.method](model, config.lr, config.direction, search)
 

@@ -14,7 +14,7 @@ from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import LR_UB, SEARCH, Protocol
 
 METHODS = ("EqualWeight", "SGD", "BLS", "MGDA-UB", "FBLS")
-LR = 0.1  # of the methods without a search; their time does not depend on it
+LR = 0.1
 PASSES = tuple(field.name for field in fields(Passes))
 WARM_UP_IMAGES = 2_560
 
@@ -26,10 +26,14 @@ class TimingConfig:
     Attributes:
         protocol: data and device; its sweep is not used.
         rounds: measured epochs per method.
+        methods: what is timed.
+        lr: of the methods without a search; their time does not depend on it, as long as they do not diverge.
     """
 
     protocol: Protocol
     rounds: int
+    methods: tuple[str, ...] = METHODS
+    lr: float = LR
 
     @property
     def label(self) -> str:
@@ -40,12 +44,12 @@ class TimingConfig:
         base = self.method_config("SGD")
         names = ("dataset", "source", "n_train", "batch_size", "device", "data_options", "model_options")
         data = {name: value for name, value in base.identity.items() if name in names}
-        return data | {"rounds": self.rounds, "methods": list(METHODS), "lr": LR, "lr_ub": LR_UB, **SEARCH}
+        return data | {"rounds": self.rounds, "methods": list(self.methods), "lr": self.lr, "lr_ub": LR_UB, **SEARCH}
 
     def method_config(self, method: str) -> RunConfig:
         if method in ("BLS", "FBLS"):
             return self.protocol.run(method, LR_UB, seed=0, **SEARCH)
-        return self.protocol.run(method, LR, seed=0)
+        return self.protocol.run(method, self.lr, seed=0)
 
 
 def execute_timing(config: TimingConfig, store: RunStore) -> Run:
@@ -62,11 +66,11 @@ def execute_timing(config: TimingConfig, store: RunStore) -> Run:
     size = config.protocol
     data = load_data(size.dataset, size.source, size.n_train, size.n_test, size.device, size.data_options)
     warm_up = replace(data, train=data.train.first(WARM_UP_IMAGES))
-    for method in METHODS:
+    for method in config.methods:
         Training(config.method_config(method), warm_up).train_epoch(1)
-    trainings = {method: Training(config.method_config(method), data) for method in METHODS}
+    trainings = {method: Training(config.method_config(method), data) for method in config.methods}
     turns = range(config.rounds)
-    order = [(turn, METHODS[(turn + i) % len(METHODS)]) for turn in turns for i in range(len(METHODS))]
+    order = [(turn, method) for turn in turns for method in turned(config.methods, turn)]
     rows = []
     for turn, method in tqdm(order, desc="timing", unit="epoch"):
         records, seconds = trainings[method].train_epoch(turn + 1)
@@ -75,3 +79,9 @@ def execute_timing(config: TimingConfig, store: RunStore) -> Run:
         rows.append(row | {name: summary[name] for name in ("trials", *PASSES)})
     store.save(config.label, config.identity, make_header(data, size.device), rows)
     return store.load(config.label, config.identity)
+
+
+def turned(methods: tuple[str, ...], turn: int) -> tuple[str, ...]:
+    """The methods in the order of a round: the first one moves on by one a round."""
+    first = turn % len(methods)
+    return methods[first:] + methods[:first]

@@ -31,7 +31,43 @@ def _multimnist() -> Workload:
     return Workload(load_multimnist, lenet, evaluate_classifiers)
 
 
-WORKLOADS: dict[str, Callable[[], Workload]] = {"multimnist": _multimnist}
+def _cifar10() -> Workload:
+    from fastls.datasets.cifar10 import load_cifar10, task_classes
+    from fastls.experiments.metrics.one_vs_rest import evaluate_one_vs_rest
+    from fastls.models.resnet import resnet18
+
+    def make_model(tasks: int = 10, **options) -> MultiTaskModel:
+        return resnet18(tuple(task_classes(tasks)), **options)
+
+    return Workload(load_cifar10, make_model, evaluate_one_vs_rest)
+
+
+def _stsb() -> Workload:
+    from fastls.datasets.stsb import load_stsb
+    from fastls.experiments.metrics.regression import evaluate_regressors
+    from fastls.models.bert import bert
+    from fastls.paths import DATA
+
+    def make_model(weights: str = "random", **options) -> MultiTaskModel:
+        return bert(checkpoint=DATA / "bert" if weights == "pretrained" else None, **options)
+
+    return Workload(load_stsb, make_model, evaluate_regressors)
+
+
+def _cityscapes() -> Workload:
+    from fastls.datasets.cityscapes import load_cityscapes
+    from fastls.experiments.metrics.dense import evaluate_dense
+    from fastls.models.pspnet import pspnet
+
+    return Workload(load_cityscapes, pspnet, evaluate_dense)
+
+
+WORKLOADS: dict[str, Callable[[], Workload]] = {
+    "multimnist": _multimnist,
+    "cifar10": _cifar10,
+    "stsb": _stsb,
+    "cityscapes": _cityscapes,
+}
 
 
 def get_workload(name: str) -> Workload:

@@ -37,6 +37,14 @@ def test_nothing_is_measured_twice(measured):
     assert execute_timing(TimingConfig(PROTOCOL, rounds=2), store) == run
 
 
-def test_the_key_knows_size_and_rounds():
-    keys = {str(TimingConfig(PROTOCOL, rounds).identity) for rounds in (2, 3)}
-    assert len(keys) == 2
+def test_the_key_knows_rounds_methods_and_step():
+    configs = [TimingConfig(PROTOCOL, rounds) for rounds in (2, 3)]
+    configs += [TimingConfig(PROTOCOL, 2, methods=("SGD", "FBLS")), TimingConfig(PROTOCOL, 2, lr=0.01)]
+    assert len({str(config.identity) for config in configs}) == 4
+
+
+def test_chosen_methods_alone_are_measured_at_the_chosen_step(tmp_path):
+    config = TimingConfig(PROTOCOL, rounds=1, methods=("SGD, T forwards", "MGDA-UB"), lr=0.01)
+    assert {config.method_config(method).lr for method in config.methods} == {0.01}
+    rows = execute_timing(config, RunStore(tmp_path)).rows
+    assert [(row["method"], row["encoder_forward"]) for row in rows] == [("SGD, T forwards", 2), ("MGDA-UB", 1)]

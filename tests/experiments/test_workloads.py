@@ -8,6 +8,12 @@ from fastls.experiments.workloads import WORKLOADS, get_workload
 # Arguments that make each small: of the loader and of the model.
 SMALL = {
     "multimnist": ({"n_train": 40, "n_test": 10, "source": "digits"}, {}),
+    "cifar10": ({"n_train": 40, "n_test": 10, "source": "shapes"}, {}),
+    "cityscapes": (
+        {"n_train": 4, "n_test": 2, "source": "synthetic", "size": (16, 32)},
+        {"encoder": "resnet18", "stages": 2, "channels": 4},
+    ),
+    "stsb": ({"n_train": 40, "n_test": 10, "source": "templates"}, {"layers": 1, "width": 64}),
 }
 
 

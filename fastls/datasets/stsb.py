@@ -1,0 +1,198 @@
+"""STS-B: sentence pairs scored by how alike they are, as three equal tasks.
+
+After Filatov and Merkulov (2021), who measure BERT on the STS benchmark (Cer et al. 2017) "with T = 3 same tasks".
+The pairs come from the English files of stsb-multi-mt where they are at hand, else from templates. The benchmark's dev
+set serves as test set; its test set is left alone.
+"""
+
+import csv
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from tokenizers import BertWordPieceTokenizer
+
+from fastls.datasets.common import DataError, MultiTaskData, check_hash, permutation
+from fastls.datasets.sentences import MAX_SCORE, MAX_TOKENS, Pair, SentenceSplit, make_pairs, tokenise, train_tokenizer
+from fastls.paths import DATA
+
+SOURCES = {  # the stand-in last
+    "stsb": "STS-B",
+    "templates": "synthetic sentence pairs (stand-in for STS-B)",
+}
+VOCABULARY = 30_522  # entries of bert-base-uncased's
+SPECIAL_TOKENS = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102}
+STSB_URL = "https://raw.githubusercontent.com/PhilipMay/stsb-multi-mt/99a65f1b68667f69a57bea13f602c7c9c27a9fcd/data/"
+STSB_FILES = {
+    "stsb-en-train.csv": "e1e84fec60bbb598735552f54a35f4949904a484750fd2cb11e2720e49f63da6",
+    "stsb-en-dev.csv": "d29586e96558c4eb52cf5ea5d14e9c24d3bf0e44f111b017caba43a5adc33226",
+}
+BERT = "google-bert/bert-base-uncased"  # on the hub
+BERT_BASE = (12, 768)  # its layers and width
+BERT_FILES = ("vocab.txt", "config.json", "model.safetensors")
+DOWNLOAD = "python -m fastls data download stsb"
+HOW_TO_GET = f"STS-B belongs in data/stsb, BERT's vocab.txt in data/bert: {DOWNLOAD}"
+ADVICE = f"Run `{DOWNLOAD}` to fetch it anew, or delete data/stsb to use the pairs from templates."
+
+
+def load_stsb(
+    n_train: int = 5_749, n_test: int = 1_500, source: str = "auto", seed: int = 0, root: Path = DATA
+) -> MultiTaskData:
+    """Tokenised pairs with one score, the target of three equal tasks.
+
+    Args:
+        n_train, n_test: number of pairs: the first of a seeded order, since the benchmark's files go genre by genre.
+        source: "stsb", "templates", or "auto": STS-B where it lies under `root`, else the templates.
+        seed: of the order, and of the pairs from templates.
+        root: folder with ``stsb/stsb-en-{train,dev}.csv`` and ``bert/vocab.txt``.
+
+    Returns:
+        MultiTaskData whose inputs are BERT's arguments by name, with tasks "score_1", "score_2", "score_3" and targets
+        score/5. Pairs that were cut to 512 tokens are counted in its description.
+
+    Raises:
+        DataError: a file is missing or malformed, or more pairs are asked for than there are.
+        ValueError: an unknown source, or no pairs asked for.
+
+    Example:
+        >>> data = load_stsb(n_train=100, n_test=10, source="templates")
+        >>> inputs, targets = next(data.train.batches(torch.arange(100), batch_size=32, training=True))
+        >>> sorted(inputs), targets["score_1"].shape
+        (['attention_mask', 'input_ids', 'token_type_ids'], torch.Size([32]))
+    """
+    source = find_source(root) if source == "auto" else source
+    if source not in SOURCES:
+        raise ValueError(f"`source` must be 'auto' or one of {sorted(SOURCES)}, found {source!r}.")
+    if min(n_train, n_test) < 1:
+        raise ValueError(f"`n_train` and `n_test` must be at least 1, found {n_train} and {n_test}.")
+    if source == "stsb":
+        tokenizer = read_tokenizer(root / "bert" / "vocab.txt")
+        train = _take(read_pairs(root / "stsb" / "stsb-en-train.csv"), n_train, (seed, 0), "training")
+        test = _take(read_pairs(root / "stsb" / "stsb-en-dev.csv"), n_test, (seed, 1), "dev")
+    else:
+        tokenizer = train_tokenizer()
+        train, test = make_pairs(n_train, (seed, 1)), make_pairs(n_test, (seed, 2))
+    splits = tokenise(train, tokenizer), tokenise(test, tokenizer)
+    return MultiTaskData(source, SOURCES[source] + _tell_truncated(*splits), *splits)
+
+
+def _take(pairs: list[Pair], n: int, seed: tuple[int, int], what: str) -> list[Pair]:
+    if n > len(pairs):
+        raise DataError(f"STS-B has {len(pairs):,} {what} pairs here, found {n:,} asked for: ask for fewer.")
+    return [pairs[i] for i in permutation(len(pairs), seed)[:n]]
+
+
+def _tell_truncated(*splits: SentenceSplit) -> str:
+    truncated = sum(split.truncated for split in splits)
+    return f" ({truncated} pairs cut to {MAX_TOKENS} tokens)" if truncated else ""
+
+
+def find_source(root: Path = DATA) -> str:
+    """ "stsb" where a file of STS-B lies under `root`, else "templates"."""
+    return "stsb" if any((root / "stsb" / name).exists() for name in STSB_FILES) else "templates"
+
+
+def find_weights(source: str, layers: int, width: int, root: Path = DATA) -> str:
+    """ "pretrained" where a BERT-base reads STS-B and its weights lie under `root`, else "random"."""
+    fits = source == "stsb" and (layers, width) == BERT_BASE
+    return "pretrained" if fits and all((root / "bert" / name).exists() for name in BERT_FILES) else "random"
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Rows ``first sentence, second sentence, score`` of a file without header.
+
+    Raises:
+        DataError: the file is missing or empty, or a line (named) has other than three fields, an empty sentence, or
+            no score in [0, 5].
+    """
+    if not path.exists():
+        raise DataError(f"{path} is missing. {ADVICE}")
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            pairs = [_read_pair(row, f"{path}, line {reader.line_num}") for row in reader]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{path}, line {reader.line_num}, must be comma-separated text ({error}). {ADVICE}"
+            ) from error
+    if not pairs:
+        raise DataError(f"{path} must hold a pair a line, found an empty file. {ADVICE}")
+    return pairs
+
+
+def _read_pair(row: list[str], where: str) -> Pair:
+    if len(row) != 3:
+        raise DataError(f"{where}, must hold two sentences and a score, found {len(row)} fields. {ADVICE}")
+    if not (row[0].strip() and row[1].strip()):
+        raise DataError(f"{where}, must hold two sentences, found an empty one. {ADVICE}")
+    try:
+        score = float(row[2])
+    except ValueError:
+        score = float("nan")
+    if not 0 <= score <= MAX_SCORE:
+        raise DataError(f"{where}, must end with a score from 0 to {MAX_SCORE:g}, found {row[2]!r}. {ADVICE}")
+    return Pair(row[0], row[1], score)
+
+
+def read_tokenizer(path: Path) -> BertWordPieceTokenizer:
+    """The tokenizer of bert-base-uncased from its vocabulary, without a network.
+
+    Raises:
+        DataError: the file is missing or is not a vocabulary of that size with BERT's special tokens in their places.
+    """
+    if not path.exists():
+        raise DataError(f"{path} is missing: STS-B is tokenised with BERT's vocabulary. Run `{DOWNLOAD}`.")
+    entries = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    vocabulary = {entry: i for i, entry in enumerate(entries)}
+    found = {token: vocabulary.get(token) for token in SPECIAL_TOKENS}
+    if len(vocabulary) != VOCABULARY or found != SPECIAL_TOKENS:
+        raise DataError(
+            f"{path} must be the vocabulary of {BERT}, {VOCABULARY:,} different entries with {SPECIAL_TOKENS}, "
+            f"found {len(vocabulary):,} with {found}. Run `{DOWNLOAD}` to fetch it anew."
+        )
+    return BertWordPieceTokenizer(vocabulary, lowercase=True)
+
+
+def download_stsb(root: Path = DATA) -> Path:
+    """Fetch BERT's vocabulary and weights (440 MB) from the Hugging Face hub and the pairs (1 MB) from GitHub.
+
+    Returns:
+        The folder of the pairs; the vocabulary and the weights are in ``bert`` beside it.
+
+    Raises:
+        DataError: no network, or ``HF_HUB_OFFLINE`` is set, or a file is not what it should be; nothing has changed.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".download-", dir=root) as folder:
+        temporary = Path(folder)
+        for name in BERT_FILES:
+            _fetch_from_hub(name, temporary)
+        read_tokenizer(temporary / "vocab.txt")
+        for name, sha256 in STSB_FILES.items():
+            try:
+                torch.hub.download_url_to_file(STSB_URL + name, str(temporary / name), progress=False)
+            except OSError as error:
+                raise _not_fetched(STSB_URL + name, error) from error
+            check_hash(temporary / name, sha256, ADVICE)
+        for names, target in ((BERT_FILES, root / "bert"), (STSB_FILES, root / "stsb")):
+            target.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                os.replace(temporary / name, target / name)
+    return root / "stsb"
+
+
+def _fetch_from_hub(name: str, folder: Path) -> None:
+    from huggingface_hub import hf_hub_download  # imported here: half a second that reading data does without
+
+    try:
+        hf_hub_download(BERT, name, local_dir=folder)
+    except OSError as error:  # offline mode and a missing network are among them
+        raise _not_fetched(f"{name} of {BERT}", error) from error
+
+
+def _not_fetched(what: str, error: OSError) -> DataError:
+    return DataError(
+        f"{what} could not be fetched ({error}). On a machine with a network, and without HF_HUB_OFFLINE, run "
+        f"`{DOWNLOAD}`. Without it pairs from templates, and random weights, stand in."
+    )

@@ -1,0 +1,47 @@
+"""The other reading of the paper's SGD: a forward of the encoder for every task, not one that all tasks share.
+
+The paper does not say which it timed. A loop that computes each task's loss from the input and calls backward on it
+runs the encoder forward T times; `fastls.SGD` keeps the encoder's graph and runs it once. Both take the same step.
+"""
+
+import torch
+from torch import Tensor
+
+from fastls.algorithms.directions import Direction
+from fastls.algorithms.line_search import ConstantStep
+from fastls.algorithms.optimizers import MultiObjectiveOptimizer
+from fastls.algorithms.spaces import Evaluation, ParameterSpace
+from fastls.models.multitask import MultiTaskModel
+
+
+class SeparateForwards(ParameterSpace):
+    """g_t = ∂L_t/∂θ_sh, each through a graph of its own."""
+
+    def gradients(self, evaluation: Evaluation) -> Tensor:
+        """(T, P): T backwards through the encoder and, after the first, a forward before each."""
+        for t, latent in enumerate(evaluation.latent_gradients):
+            if t > 0:
+                with evaluation.encoder_start.replay():
+                    evaluation.z = evaluation.encode()
+            row = torch.cat([gradient.flatten() for gradient in evaluation.pull_back(latent, last=True)])
+            if self.buffer is None:
+                self.buffer = row.new_empty((len(evaluation.latent_gradients), len(row)))
+            self.buffer[t] = row
+        return self.buffer
+
+
+class ReplayableConstantStep(ConstantStep):
+    """A constant step whose batch can be run again with the same dropout masks."""
+
+    needs_trials = True
+
+
+class SGDSeparateForwards(MultiObjectiveOptimizer):
+    """`fastls.SGD`, at a cost of T encoder forwards a step.
+
+    Args:
+        model, lr, direction: as for `fastls.SGD`.
+    """
+
+    def __init__(self, model: MultiTaskModel, lr: float, direction: str | Direction = "mgda"):
+        super().__init__(model, lr, direction, SeparateForwards(), ReplayableConstantStep())
