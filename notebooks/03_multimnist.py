@@ -122,15 +122,7 @@ claim_3 = [
     for rival in ("SGD", "EqualWeight")
     for metric in (frames.METRICS if rival == "SGD" else ("test_loss", "test_error"))
 ]
-
-
-def tell(rows):
-    """Each claim with its measurement and verdict."""
-    lines = [f"- {row['statement']}: {row['measured']} (n = {row['n']}) — **{row['verdict']}**." for row in rows]
-    display(Markdown("\n".join(lines)))
-
-
-tell(claim_3)
+display(Markdown(tables.to_list(claim_3)))
 
 # %% [markdown]
 # A caution about the paper's question itself: its grid of constant steps ends at 0.1. Where the best constant step is
@@ -151,7 +143,7 @@ _ = style.save_figure(figure, "figure-4-multimnist-bls-fbls", folder)
 
 # %%
 claim_4 = [tables.compare_with_bls(compared[compared["final"]], metric) for metric in frames.METRICS]
-tell(claim_4)
+display(Markdown(tables.to_list(claim_4)))
 
 # %% [markdown]
 # ## Figure 6, top row: learning curves
@@ -184,7 +176,7 @@ _ = style.save_figure(figure, "ours-multimnist-step-size-along-training", folder
 
 # %%
 claim_5 = [tables.judge_bound(final)]
-tell(claim_5)
+display(Markdown(tables.to_list(claim_5)))
 gain = final[final["variant"] == "FBLS"]["gain_median"].median()
 display(
     Markdown(f"- Along $d_z$, a step of FBLS moves $z$ about **{gain:.3g}** times as far as the trial that it passed.")
@@ -215,7 +207,7 @@ claim_1 = [
     tables.compare_speed(timing_run, 1, "FBLS", rival, printed["FBLS"] / printed[rival]) for rival in ("MGDA-UB", "SGD")
 ]
 claim_4.append(tables.compare_speed(timing_run, 4, "BLS", "FBLS", paper["speed_up_over_bls"]))
-tell(claim_1 + claim_4[-1:])
+display(Markdown(tables.to_list(claim_1 + claim_4[-1:])))
 
 # %% tags=["nbval-check-output"]
 # Encoder passes of a step, forward and backward: facts that hold at any size, on any machine.

@@ -95,12 +95,6 @@ folder = in_repository(figures_dir)
 paper = tables.read_paper()
 
 
-def tell(rows):
-    """Each claim with its measurement and verdict."""
-    lines = [f"- {row['statement']}: {row['measured']} (n = {row['n']}) — **{row['verdict']}**." for row in rows]
-    display(Markdown("\n".join(lines)))
-
-
 # %% [markdown]
 # ## The data
 #
@@ -151,7 +145,7 @@ claim_1 = [
 ]
 claim_1.append(tables.compare_speed(timing_run, 1, "BLS", "SGD", printed["BLS"] / printed["SGD"]))
 claim_1 += [tables.compare_cost(timing_run, "FBLS", rival, 1.10) for rival in ("MGDA-UB", "EqualWeight")]
-tell(claim_1)
+display(Markdown(tables.to_list(claim_1)))
 
 # %% tags=["nbval-check-output"]
 # Encoder passes of a step, forward and backward: facts that hold at any size, on any machine.
@@ -237,7 +231,7 @@ def compare(final, rivals, size):
 
 
 claim_3 = compare(large_final, ["EqualWeight", "MGDA-UB"], n_train) + compare(small_final, ["SGD"], sgd_n_train)
-tell(claim_3)
+display(Markdown(tables.to_list(claim_3)))
 
 # %% [markdown]
 # ## Figure 6, bottom row: learning curves
@@ -294,7 +288,7 @@ _ = style.save_figure(figure, "ours-cifar10-step-size-along-training", folder)
 
 # %%
 claim_5 = [tables.judge_bound(large_final)]
-tell(claim_5)
+display(Markdown(tables.to_list(claim_5)))
 plain = large_final[large_final["variant"] == "FBLS"]
 losses = large_frame.pivot_table(index=["seed", "epoch"], columns="variant", values="test_loss")
 same = (losses["FBLS"] == losses["FBLS+decay"]).mean()

@@ -106,12 +106,6 @@ folder = in_repository(figures_dir)
 paper = tables.read_paper()
 
 
-def tell(rows):
-    """Each claim with its measurement and verdict."""
-    lines = [f"- {row['statement']}: {row['measured']} (n = {row['n']}) — **{row['verdict']}**." for row in rows]
-    display(Markdown("\n".join(lines)))
-
-
 # %% [markdown]
 # ## The data
 #
@@ -165,7 +159,7 @@ claim_3 = [
     for variant in ("FBLS", "FBLS+decay")
     for task in dense_figures.LOSSES
 ]
-tell(claim_3)
+display(Markdown(tables.to_list(claim_3)))
 
 # %%
 columns = ["test_error_semantic", "test_miou", "test_loss_instance", "test_loss_disparity"]
@@ -196,7 +190,7 @@ _ = style.save_figure(figure, "ours-cityscapes-step-size-along-training", folder
 
 # %%
 claim_5 = [tables.judge_bound(final)]
-tell(claim_5)
+display(Markdown(tables.to_list(claim_5)))
 last, decayed = (final[final["variant"] == name] for name in ("FBLS", "FBLS+decay"))
 display(
     Markdown(
@@ -257,7 +251,7 @@ claim_1 = [
     tables.compare_speed(timing_run, 1, "FBLS", "SGD", ratio),
     tables.compare_cost(timing_run, "FBLS", "SGD", ratio),
 ]
-tell(claim_1)
+display(Markdown(tables.to_list(claim_1)))
 
 # %% [markdown]
 # ## Why the latent methods gain least here

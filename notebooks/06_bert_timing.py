@@ -85,12 +85,6 @@ folder = in_repository(figures_dir)
 paper = tables.read_paper()
 
 
-def tell(rows):
-    """Each claim with its measurement and verdict."""
-    lines = [f"- {row['statement']}: {row['measured']} (n = {row['n']}) — **{row['verdict']}**." for row in rows]
-    display(Markdown("\n".join(lines)))
-
-
 # %% [markdown]
 # ## The model and its data
 #
@@ -135,7 +129,7 @@ limits = {"EqualWeight": 1.10, "MGDA-UB": 1.10, "SGD": 0.45}
 claim_1 = [tables.compare_speed(timing_run, 1, name, "SGD", printed[name] / printed["SGD"]) for name in ("BLS", "FBLS")]
 claim_1.append(tables.compare_speed(timing_run, 1, "FBLS", "MGDA-UB", printed["FBLS"] / printed["MGDA-UB"]))
 claim_1 += [tables.compare_cost(timing_run, "FBLS", rival, most) for rival, most in limits.items()]
-tell(claim_1)
+display(Markdown(tables.to_list(claim_1)))
 
 # %% [markdown]
 # ## Which SGD did the paper time?
@@ -193,7 +187,7 @@ _ = style.save_figure(figure, "ours-bert-encoder-share", folder)
 
 # %%
 claim_2 = [encoder_share.judge_shares(shares, rival) for rival in encoder_share.RIVALS]
-tell(claim_2)
+display(Markdown(tables.to_list(claim_2)))
 
 # %% [markdown]
 # Where the decoders weigh as much as the encoder, a trial of FBLS is no longer cheap, and every search pays for its

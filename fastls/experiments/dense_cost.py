@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from fastls.experiments.encoder_share import measure_passes
-from fastls.experiments.runs import Training, load_data, make_header
+from fastls.experiments.runs import Training, load_data_of, make_header
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import Protocol
 from fastls.experiments.tables import compare_times, median_interval
@@ -40,18 +40,17 @@ def execute_passes(config: PassConfig, store: RunStore) -> Run:
         StoreError: the stored file is corrupt.
         DataError: the data set is missing or damaged.
     """
-    stored = store.load(config.label, config.identity)
-    if stored:
-        return stored
-    store.check_may_make(config.label, config.identity)
+    return store.get_or_make(config.label, config.identity, lambda: _measure_passes(config))
+
+
+def _measure_passes(config: PassConfig) -> tuple[dict, list[dict]]:
     size = config.protocol
-    data = load_data(size.dataset, size.source, size.n_train, size.n_test, size.device, size.data_options)
+    data = load_data_of(size)
     batch = replace(data, train=data.train.first(size.batch_size))
     training = Training(TimingConfig(size, config.rounds).method_config("FBLS"), batch)
     measure_passes(training)  # warms up
     rows = [{"round": turn} | measure_passes(training) for turn in range(config.rounds)]
-    store.save(config.label, config.identity, make_header(data, size.device), rows)
-    return store.load(config.label, config.identity)
+    return make_header(data, size.device), rows
 
 
 def compare_dense_costs(timing: Run, passes: Run, memory: Run, printed: dict, thesis: dict) -> pd.DataFrame:

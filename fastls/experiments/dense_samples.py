@@ -9,7 +9,7 @@ import torch
 from fastls.datasets.cityscapes import MEAN, STD
 from fastls.datasets.common import Split
 from fastls.datasets.scene_files import IGNORE
-from fastls.experiments.runs import RunConfig, Training, load_data, make_header
+from fastls.experiments.runs import RunConfig, Training, load_data_of, make_header
 from fastls.experiments.store import Run, RunStore
 from fastls.models.multitask import MultiTaskModel
 
@@ -28,11 +28,11 @@ def store_predictions(config: RunConfig, store: RunStore, count: int = 3) -> Run
         count: number of images.
     """
     label, key = f"{config.dataset}-predictions", config.identity | {"count": count}
-    stored = store.load(label, key)
-    if stored:
-        return stored
-    store.check_may_make(label, key)
-    data = load_data(config.dataset, config.source, config.n_train, config.n_test, config.device, config.data_options)
+    return store.get_or_make(label, key, lambda: _train_and_predict(config, count))
+
+
+def _train_and_predict(config: RunConfig, count: int) -> tuple[dict, list[dict]]:
+    data = load_data_of(config)
     training = Training(config, data)
     try:
         for epoch in range(config.epochs):
@@ -41,8 +41,7 @@ def store_predictions(config: RunConfig, store: RunStore, count: int = 3) -> Run
     except FloatingPointError:
         pass  # the network is as it was before the step that failed
     rows = predict(training.model, data.test.first(count))
-    store.save(label, key, make_header(data, config.device), rows)
-    return store.load(label, key)
+    return make_header(data, config.device), rows
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from fastls.algorithms.spaces import task_loss, trainable
 from fastls.datasets.common import MultiTaskData
-from fastls.experiments.runs import Training, load_data, make_header, summarize_steps, synchronize
+from fastls.experiments.runs import Training, load_data_of, make_header, summarize_steps, synchronize
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.style import new_figure, share_legend, sign
 from fastls.experiments.sweeps import Protocol
@@ -80,18 +80,17 @@ def execute_share(config: ShareConfig, store: RunStore) -> Run:
         StoreError: the stored file is corrupt.
         DataError: the data set is missing or damaged.
     """
-    stored = store.load(config.label, config.identity)
-    if stored:
-        return stored
-    store.check_may_make(config.label, config.identity)
+    return store.get_or_make(config.label, config.identity, lambda: _measure_share(config))
+
+
+def _measure_share(config: ShareConfig) -> tuple[dict, list[dict]]:
     size = config.protocol
-    data = load_data(size.dataset, size.source, size.n_train, size.n_test, size.device, size.data_options)
+    data = load_data_of(size)
     rows = []
     for varied, layers, decoder_width in tqdm(config.models, desc="encoder's share", unit="model"):
         model = {"varied": varied, "layers": layers, "decoder_width": decoder_width}
         rows += [model | row for row in _measure_model(config.timing(layers, decoder_width), data)]
-    store.save(config.label, config.identity, make_header(data, size.device), rows)
-    return store.load(config.label, config.identity)
+    return make_header(data, size.device), rows
 
 
 def _measure_model(timing: TimingConfig, data: MultiTaskData) -> list[dict]:

@@ -17,7 +17,7 @@ import torch
 from torch.autograd.profiler import profile
 
 from fastls.datasets.common import MultiTaskData
-from fastls.experiments.runs import RunConfig, Training, load_data, make_header
+from fastls.experiments.runs import RunConfig, Training, load_data_of, make_header
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import Protocol
 from fastls.experiments.timing import METHODS, TimingConfig
@@ -55,20 +55,19 @@ def execute_memory(config: MemoryConfig, store: RunStore) -> Run:
         StoreError: the stored file is corrupt.
         DataError: the data set is missing or damaged.
     """
-    stored = store.load(config.label, config.identity)
-    if stored:
-        return stored
-    store.check_may_make(config.label, config.identity)
+    return store.get_or_make(config.label, config.identity, lambda: _measure(config))
+
+
+def _measure(config: MemoryConfig) -> tuple[dict, list[dict]]:
     size = config.protocol
-    data = load_data(size.dataset, size.source, size.n_train, size.n_test, size.device, size.data_options)
+    data = load_data_of(size)
     batch = replace(data, train=data.train.first(size.batch_size))
     rows = []
     for method in METHODS:
         run = TimingConfig(size, rounds=1).method_config(method)
         peak = measure_peak(partial(_take_two_steps, run, batch), size.device)
         rows.append({"method": method, "peak_mb": round(peak / MEGABYTE, 2)})
-    store.save(config.label, config.identity, make_header(data, size.device), rows)
-    return store.load(config.label, config.identity)
+    return make_header(data, size.device), rows
 
 
 def _take_two_steps(run: RunConfig, batch: MultiTaskData) -> None:

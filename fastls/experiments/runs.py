@@ -99,6 +99,11 @@ def load_data(
     return get_workload(dataset).load(n_train=n_train, n_test=n_test, source=source, **dict(options)).to(device)
 
 
+def load_data_of(size) -> MultiTaskData:
+    """The data of a `RunConfig`, or of whatever has its fields, on its device."""
+    return load_data(size.dataset, size.source, size.n_train, size.n_test, size.device, size.data_options)
+
+
 def is_complete(run: Run) -> bool:
     return rows_are_complete(run.rows, run.config["epochs"])
 
@@ -129,7 +134,7 @@ def execute(config: RunConfig, store: RunStore, on_epoch: Callable[[], None] = l
         checkpoint.unlink(missing_ok=True)
         return stored
     store.check_may_make(config.label, config.identity)
-    data = load_data(config.dataset, config.source, config.n_train, config.n_test, config.device, config.data_options)
+    data = load_data_of(config)
     training = Training(config, data)
     header = continue_header(stored, make_header(data, config.device))
     if checkpoint.exists():

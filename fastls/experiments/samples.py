@@ -1,10 +1,11 @@
 """A few images of a data set, kept in the store, so that they can be drawn where the data set is not."""
 
 import base64
+from dataclasses import replace
 
 import numpy as np
 
-from fastls.experiments.runs import load_data, make_header
+from fastls.experiments.runs import load_data_of, make_header
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import Protocol
 
@@ -15,11 +16,11 @@ def store_samples(protocol: Protocol, store: RunStore, count: int = 8) -> Run:
         f"{protocol.dataset}-samples",
         {"dataset": protocol.dataset, "source": protocol.source, "count": count},
     )
-    stored = store.load(label, config)
-    if stored:
-        return stored
-    store.check_may_make(label, config)
-    data = load_data(protocol.dataset, protocol.source, protocol.n_train, protocol.n_test, "cpu", protocol.data_options)
+    return store.get_or_make(label, config, lambda: _take_samples(protocol, count))
+
+
+def _take_samples(protocol: Protocol, count: int) -> tuple[dict, list[dict]]:
+    data = load_data_of(replace(protocol, device="cpu"))
     split = data.test.first(count)
     rows = [
         {
@@ -29,8 +30,7 @@ def store_samples(protocol: Protocol, store: RunStore, count: int = 8) -> Run:
         }
         for i, image in enumerate(split.images)
     ]
-    store.save(label, config, make_header(data, "cpu"), rows)
-    return store.load(label, config)
+    return make_header(data, "cpu"), rows
 
 
 def read_samples(run: Run) -> tuple[np.ndarray, list[dict]]:

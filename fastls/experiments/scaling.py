@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from fastls.experiments.runs import RunConfig, Training, load_data, make_header, summarize_steps
+from fastls.experiments.runs import RunConfig, Training, load_data_of, make_header, summarize_steps
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.style import line_style, new_figure, share_legend, sign
 from fastls.experiments.sweeps import Protocol
@@ -51,13 +51,13 @@ def execute_scaling(config: ScalingConfig, store: RunStore) -> Run:
         StoreError: the stored file is corrupt.
         DataError: the data set is missing or damaged.
     """
-    stored = store.load(config.label, config.identity)
-    if stored:
-        return stored
-    store.check_may_make(config.label, config.identity)
+    return store.get_or_make(config.label, config.identity, lambda: _measure(config))
+
+
+def _measure(config: ScalingConfig) -> tuple[dict, list[dict]]:
     size = config.protocol
     options = (*size.data_options, ("tasks", max(config.tasks)))  # a network takes the targets of its tasks
-    data = load_data(size.dataset, size.source, size.n_train, size.n_test, size.device, options)
+    data = load_data_of(replace(size, data_options=options))
     batch = replace(data, train=data.train.first(size.batch_size))
     rows = []
     for tasks in tqdm(config.tasks, desc="scaling", unit="T"):
@@ -70,8 +70,7 @@ def execute_scaling(config: ScalingConfig, store: RunStore) -> Run:
                 summary = summarize_steps(records, trainings[method].optimizer.lr)
                 row = {"tasks": tasks, "round": turn, "method": method, "seconds": round(seconds, 5)}
                 rows.append(row | {name: summary[name] for name in ("trials", *PASSES)})
-    store.save(config.label, config.identity, make_header(data, size.device), rows)
-    return store.load(config.label, config.identity)
+    return make_header(data, size.device), rows
 
 
 def draw_scaling(run: Run, source: str) -> tuple[Figure, pd.DataFrame]:

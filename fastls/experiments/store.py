@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +70,17 @@ class RunStore:
                 f"{self.path(label, config)} is missing or not complete, and {STORED_ONLY} allows stored runs alone. "
                 "Unset it to make the run."
             )
+
+    def get_or_make(self, label: str, config: dict, make: Callable[[], tuple[dict, list[dict]]]) -> Run:
+        """The stored run of this configuration; where there is none, the header and rows of `make` are saved first.
+
+        Raises:
+            StoreError: the stored file is corrupt, or `STORED_ONLY` forbids making a run.
+        """
+        if not self.path(label, config).exists():
+            self.check_may_make(label, config)
+            self.save(label, config, *make())
+        return self.load(label, config)
 
     def save(self, label: str, config: dict, header: dict, rows: Iterable[dict]) -> Path:
         """Write the run, whole or not at all."""

@@ -217,6 +217,12 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def to_list(claims: Sequence[dict]) -> str:
+    """Claims as a Markdown list: statement, measurement, n and verdict."""
+    lines = [f"- {row['statement']}: {row['measured']} (n = {row['n']}) — **{row['verdict']}**." for row in claims]
+    return "\n".join(lines)
+
+
 def write_table(table: pd.DataFrame, name: str, folder: Path, title: str, notes: Sequence[str]) -> list[Path]:
     """Write ``name.md``, for people, and ``name.csv``, with all digits."""
     text = "\n\n".join([f"# {title}", to_markdown(table), *notes]) + "\n"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from tqdm import tqdm
 
 from fastls.algorithms.spaces import Passes
-from fastls.experiments.runs import RunConfig, Training, load_data, make_header, summarize_steps
+from fastls.experiments.runs import RunConfig, Training, load_data_of, make_header, summarize_steps
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import LR_UB, SEARCH, Protocol
 
@@ -59,12 +59,12 @@ def execute_timing(config: TimingConfig, store: RunStore) -> Run:
         StoreError: the stored file is corrupt.
         DataError: the data set is missing or damaged.
     """
-    stored = store.load(config.label, config.identity)
-    if stored:
-        return stored
-    store.check_may_make(config.label, config.identity)
+    return store.get_or_make(config.label, config.identity, lambda: _measure(config))
+
+
+def _measure(config: TimingConfig) -> tuple[dict, list[dict]]:
     size = config.protocol
-    data = load_data(size.dataset, size.source, size.n_train, size.n_test, size.device, size.data_options)
+    data = load_data_of(size)
     warm_up = replace(data, train=data.train.first(WARM_UP_IMAGES))
     for method in config.methods:
         Training(config.method_config(method), warm_up).train_epoch(1)
@@ -77,8 +77,7 @@ def execute_timing(config: TimingConfig, store: RunStore) -> Run:
         summary = summarize_steps(records, trainings[method].optimizer.lr)
         row = {"round": turn, "method": method, "seconds": round(seconds, 4), "steps": len(records)}
         rows.append(row | {name: summary[name] for name in ("trials", *PASSES)})
-    store.save(config.label, config.identity, make_header(data, size.device), rows)
-    return store.load(config.label, config.identity)
+    return make_header(data, size.device), rows
 
 
 def turned(methods: tuple[str, ...], turn: int) -> tuple[str, ...]:

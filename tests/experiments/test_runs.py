@@ -268,7 +268,8 @@ class TestExecute:
         expected = {"source": "digits", "description": data.description, "fingerprint": data.fingerprint}
         assert header["data"] == expected
         assert set(header["environment"]) == {"python", "versions", "platform", "device", "cores", "threads"}
-        assert set(header["environment"]["versions"]) == {"fastls", "torch", "torchvision", "numpy", "scipy"}
+        versions = {"fastls", "torch", "torchvision", "transformers", "numpy", "scipy"}
+        assert set(header["environment"]["versions"]) == versions
 
     @pytest.mark.parametrize("method", METHODS)
     def test_configuration_and_seed_decide_the_rows(self, uninterrupted, store, method):

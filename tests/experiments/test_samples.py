@@ -20,5 +20,5 @@ def test_samples_are_the_first_test_images(tmp_path):
 
 def test_a_second_call_needs_no_data(tmp_path, monkeypatch):
     first = samples.store_samples(PROTOCOL, RunStore(tmp_path), count=3)
-    monkeypatch.setattr(samples, "load_data", None)
+    monkeypatch.setattr(samples, "load_data_of", None)
     assert samples.store_samples(PROTOCOL, RunStore(tmp_path), count=3) == first

@@ -168,3 +168,20 @@ def test_stored_only_forbids_to_make_a_run(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTLS_STORED_ONLY", "1")
     with pytest.raises(StoreError, match="is missing or not complete, and FASTLS_STORED_ONLY"):
         store.check_may_make("label", {"seed": 0})
+
+
+def test_get_or_make_makes_once(store, monkeypatch):
+    made = []
+
+    def make():
+        made.append(1)
+        return HEADER, ROWS
+
+    first = store.get_or_make("set-timing", CONFIG, make)
+    assert first.rows == tuple(ROWS) and first.header["data"] == HEADER["data"]
+    assert store.get_or_make("set-timing", CONFIG, make) == first and made == [1]
+    monkeypatch.setenv("FASTLS_STORED_ONLY", "1")
+    assert store.get_or_make("set-timing", CONFIG, make) == first
+    with pytest.raises(StoreError, match="allows stored runs alone"):
+        store.get_or_make("set-timing", CONFIG | {"lr": 2.0}, make)
+    assert made == [1]
