@@ -140,7 +140,8 @@ _ = style.save_figure(figure, "thesis-figure-2-pareto-stationarity", folder)
 #
 # - **mean**: $\alpha_t = 1/T$, gradient descent on the mean loss. No promise for each loss.
 # - **MGDA** (Désidéri 2012): the shortest vector in the convex hull of the gradients.
-# - **EDM** (Katrutsa et al. 2020): equal angles to all gradients, so that the scale of a loss does not matter.
+# - **EDM** (Katrutsa et al. 2020): equal angles to all gradients that it weighs, so that rescaling a loss does not
+#   turn it.
 # - **PCGrad** (Yu et al. 2020): every gradient loses its component against each that it opposes; then the sum.
 
 # %%
@@ -306,6 +307,7 @@ def moved(module, direction, eta):
 
 # %% [markdown]
 # **Algorithm 1, backtracking in the parameters (BLS).** Test (4) of the paper: the whole network runs in every trial.
+# The floor is left out here for brevity.
 
 
 # %%
@@ -741,8 +743,8 @@ pd.DataFrame(steps, index=encoders)
 
 # %% [markdown]
 # The first two rows are B and the convex case of C. The third, $\rho = 4$, breaks the condition of C with $lr_{ub} = 1$ and
-# keeps it with a quarter of that; the latent test saw no difference between these encoders. In the last row nothing is proved
-# about FBLS, whatever it did; A covers BLS, but does not say how fast.
+# keeps it with a quarter of that; the latent test never looks at $J$ and cannot tell these encoders apart. In the last row
+# nothing is proved about FBLS, whatever it did; A covers BLS, but does not say how fast.
 #
 # ## 11. Try it
 #
@@ -789,6 +791,6 @@ display(
         f"- With several tasks even the direction may be lost: for random encoders in **{share.max():.0%}** of the draws "
         f"at {share.idxmax()} parameters, and in **{share.min():.0%}** at {share.idxmin()}.\n"
         "- It is proved where the encoder is linear and $JJ^\\top = I$; where $JJ^\\top = \\rho I$, a bound $lr_{ub}$ "
-        "small beside $1/\\rho$ keeps descent. `record.gain` comes free with every step: look at it."
+        "below both $2/\\ell$ and $2/(\\ell\\rho)$ keeps descent (section 10, C). `record.gain` comes free with every step: look at it."
     )
 )

@@ -76,7 +76,8 @@ def show(table):
 #
 # $L_t(\theta) = \tfrac12 (z - c_t)^\top H_t (z - c_t)$ with $z = A\theta$ and $A = s\,Q\,\mathrm{diag}(1, \kappa)$, $Q$ the
 # rotation by 30 degrees. The scale $s$ sets the *gain* of the encoder, the ratio $\kappa$ its *conditioning*; they are
-# $s = 1$ and $\kappa = 0.6$ until a later section turns them.
+# $s = 1$ and $\kappa = 0.6$ until a later section turns them. (Here $\kappa$ is the ratio of the singular values of $A$:
+# the condition number of $AA^\top$, called $\kappa$ in the first notebook, is $1/\kappa^2$.)
 
 # %%
 problem = toy.two_quadratics()
@@ -94,8 +95,9 @@ pd.DataFrame(
 # %% [markdown]
 # ### Exercise 6: the Pareto set in closed form
 #
-# Convex losses have a simple Pareto set: the minimisers of $w L_1 + (1 - w) L_2$ for all weights $w$ in $[0, 1]$. Write
-# the one for a given weight. With curvatures that differ it is *not* $w c_1 + (1 - w) c_2$: the set is a curve.
+# Two strictly convex losses have a simple Pareto set: the minimisers of $w L_1 + (1 - w) L_2$ for all weights $w$ in
+# $[0, 1]$. Write the one for a given weight. With curvatures that differ it is *not* $w c_1 + (1 - w) c_2$: the set is
+# a curve.
 
 
 # %% tags=["exercise"]
@@ -120,7 +122,8 @@ side = torch.linspace(-2, 2, sample_side, dtype=torch.float64)
 sample_theta = problem.to_theta(torch.cartesian_prod(side, side))
 sample = toy.losses_at(problem, sample_theta)
 on_front = fastls.pareto_front(sample)
-figure, front = toy_figures.draw_problem(problem, sample.numpy(), on_front.numpy(), frame_x, frame_y)
+caption = f"κ = {toy.RATIO:g}, s = 1 · {sample_side} × {sample_side} points, compared by fastls.pareto_front"
+figure, front = toy_figures.draw_problem(problem, sample.numpy(), on_front.numpy(), frame_x, frame_y, caption)
 _ = style.save_figure(figure, "ours-toy-problem", folder)
 
 # %% tags=["nbval-check-output"]
@@ -137,7 +140,7 @@ f"{int(on_front.sum())} of {len(sample):,} are not dominated; the farthest is {a
 #
 # Rows are algorithms, columns are rules that turn the two gradients into one direction. The constant steps are
 # $\eta = 0.4$, the searches start at $lr_{ub} = 1$ with $\beta = 0.1$ and $\gamma = \tfrac12$. A run has *arrived* when
-# its stationarity gap, the length of the shortest vector between the gradients of the losses in $\theta$, is below
+# its stationarity gap, the length of the shortest convex combination of the losses' gradients in $\theta$, is below
 # $10^{-6}$.
 
 # %%
@@ -184,7 +187,7 @@ for choice in ("floor", "skip", "raise"):
         print(f"{choice}: RuntimeError, {str(error).split(':')[1].strip()}")
 
 # %% [markdown]
-# "floor" is what the paper's pseudo-code does: it goes on with the smallest step, $10^{-10}$, which is to say nowhere.
+# "floor" is what the paper describes: it goes on with the smallest step, $10^{-10}$, which is to say nowhere.
 # The runs above end there, since on a problem without noise every further step would be refused too.
 #
 # ## What a step buys, and what it costs
@@ -323,9 +326,10 @@ check_gain(gain)
 # %% [markdown]
 # ### What follows, on one page
 #
-# On the Pareto set of two losses $g_1 = \partial L_1/\partial z$ and $g_2$ are opposite. Let $v$ be the unit vector
-# orthogonal to them and $H = \alpha_1 H_1 + \alpha_2 H_2$. At a small distance $\delta$ from the set, the shortest
-# vector between $g_1$ and $g_2$ is orthogonal to $g_1 - g_2$, so to first order $d_z = v\,v^\top H\delta$. One step
+# On the Pareto set of two losses, between its ends, $g_1 = \partial L_1/\partial z$ and $g_2$ are opposite:
+# $\alpha_1 g_1 + \alpha_2 g_2 = 0$. Let $v$ be the unit vector orthogonal to them and
+# $H = \alpha_1 H_1 + \alpha_2 H_2$. At a small offset $\delta$ from the set, the shortest convex combination of $g_1$
+# and $g_2$ is orthogonal to $g_1 - g_2$, so to first order $d_z = v\,v^\top H\delta$. One step
 # takes $\delta$ to $\delta - \eta A A^\top d_z$, and multiplies what makes up the gap:
 #
 # $$v^\top H\delta \;\leftarrow\; (1 - \eta\,v^\top H A A^\top v)\; v^\top H\delta .$$
@@ -335,8 +339,10 @@ check_gain(gain)
 # for $\eta\,v^\top H_t v \le 2(1 - \beta)$ for both $t$, in which $A$ does not occur. Two things can go wrong:
 #
 # - **too much gain**: $\eta h\rho > 2$. A smaller bound helps;
-# - **bad conditioning**: $v^\top H A A^\top v < 0$, possible as soon as $A A^\top$ and $H$ stretch differently, however
-#   small the gain. *No* step size helps: $-d_z$, pulled back through the encoder, leads away from the set.
+# - **bad conditioning**: $v^\top H A A^\top v < 0$, however small the gain. *No* step size helps: $-d_z$, pulled back
+#   through the encoder, leads away from the set. A positive definite matrix of condition number $q$ turns a vector by at
+#   most $\arcsin\frac{q-1}{q+1}$, and here $H$ and $A A^\top$ must turn $v$ apart by more than a right angle: it takes
+#   both, stretched along different axes.
 #
 # Is that what happens? One step of FBLS from $10^{-4}$ beside five points of the set: the growth of the gap, computed
 # and measured.
@@ -383,15 +389,16 @@ of_bls = by_scale[by_scale["label"] == "BLS"]
 failed = of_fbls.loc[of_fbls["arrived"] < of_fbls["starts"], "value"]
 some = of_fbls.loc[of_fbls["arrived"] > 0, "value"]
 worst = rates[(rates["ratio"] == 0.05) & (rates["factor"] > 1)]
+straight = by_ratio.loc[(by_ratio["value"] == 1) & (by_ratio["label"] == "FBLS"), "loss rose"].item()
 tell(
     f"Measured: the smallest scale at which a start did not arrive with FBLS is **{failed.min():.2g}**, the largest at which "
     f"any did is **{some.max():.2g}**; computed from the Pareto set alone: {limits.min():.3g} and {limits.max():.3g}. Far "
     "from the set the curvature along the step is another, so that runs may be lost before they come near it.",
     f"BLS arrived in {of_bls['arrived'].sum()} of {of_bls['starts'].sum()} runs over the scales tried, {scales[0]:g} to "
-    f"{scales[-1]:g}: its test sees the encoder. At smaller scales, left out here, the bound of 1 makes both searches slow.",
+    f"{scales[-1]:g}: its test sees the encoder.",
     f"With κ = 0.05 and s = 1 the gain is at most 1, and still {len(worst) / len(along_set):.0%} of the weights belong to "
     f"points that repel FBLS at any step size.",
-    f"Where A is a rotation times a number nothing goes astray: with κ = 1, {by_ratio.loc[(by_ratio['value'] == 1) & (by_ratio['label'] == 'FBLS'), 'loss rose'].sum():.0%} "
+    f"Where A is a rotation nothing goes astray: with κ = 1 and s = 1, {straight:.0%} "
     "of the steps of FBLS raised a loss. With κ < 1 the pulled-back direction leans sideways, and close to the Pareto "
     "set, where one loss can only fall if the other rises, that shows.",
 )
@@ -442,7 +449,8 @@ losses = ["loss_1", "loss_2"]
 show(after[["step_size", "trials"]].assign(merit=(after[losses] - before[losses]).max(axis=1)))
 
 # %% [markdown]
-# No search can find a lower merit than the exact ones, up to their tolerance. Is the best step the best way to arrive?
+# The merit of convex losses is convex in $\eta$, so that no search can find a lower one than the exact searches, up to
+# their tolerance. Is the best step the best way to arrive?
 
 # %%
 runs = {
@@ -483,8 +491,8 @@ for method in searches:
 tell(*sentences)
 
 # %% [markdown]
-# An exact search is not for free, and the best step is not the best start for the next one: where one direction is used
-# up, the next is nearly orthogonal to it, and a steepest descent zigzags. What it buys is independence of $\gamma$: it
+# An exact search is not for free, and the best step is not the best start for the next one: as in steepest
+# descent on one loss, where the next direction is orthogonal to one that is used up, and the path zigzags. What it buys is independence of $\gamma$: it
 # pays where a careless $\gamma$ makes backtracking fall far below the step that would do. In BLS every trial is a pass
 # through the encoder; in FBLS it costs decoders alone, so trials are cheap exactly where the encoder is large. There it
 # also inherits the blind spot of FBLS: exact for $z - \eta d_z$, it is not exact for the step that is taken.
@@ -494,8 +502,8 @@ tell(*sentences)
 # ## Two losses that are not convex
 #
 # Fonseca and Fleming's pair, $1 - \exp(-\|z \mp (1, 1)/\sqrt 2\|^2)$. The Pareto set is the segment between the minima,
-# the front bulges away from the origin. Weighted sums cannot see it: on the segment the mean of the two losses has a
-# *maximum* in the middle.
+# the front bulges away from the origin, but for its ends. Weighted sums cannot see the bulge: on the segment the mean of
+# the two losses has a *maximum* in the middle.
 
 # %%
 pair = toy.nonconvex_pair()
@@ -518,8 +526,8 @@ tell(
     f"{middle['BLS']:.2g} and {middle['FBLS']:.2g}.",
     f"All that arrived lie within {off:.1g} of the Pareto set, in θ.",
     f"The gap is no distance: from the first start of BLS it *grows* from {rises['first'][0]:.2g} to {rises['max'][0]:.2g} "
-    "before it falls, since far away all gradients are small. A small gap tells of a Pareto stationary point only where "
-    "the losses are not flat.",
+    "before it falls, since far away all gradients are small. A small gap tells of a Pareto stationary point nearby only "
+    "where the losses are not flat.",
 )
 
 # %% [markdown]
@@ -569,8 +577,10 @@ tell(
     f"With MGDA, BLS arrived from {spent['arrived']['BLS']} of {spent['starts']['BLS']} starts and FBLS from "
     f"{spent['arrived']['FBLS']}; the first in {spent['steps']['BLS']:.4g} steps and {spent['encoder passes']['BLS']:.4g} "
     f"encoder passes, the second in {spent['steps']['FBLS']:.4g} and {spent['encoder passes']['FBLS']:.4g}.",
-    f"BLS decreases every loss in every step. {spent['loss rose']['FBLS']:.0%} of the steps that passed the test of FBLS did not.",
-    f"FBLS closes in where step size × curvature × gain is below 2, which its test does not check: beyond s = "
+    f"A loss rose in {spent['loss rose']['BLS']:.0%} of the steps of BLS, and in {spent['loss rose']['FBLS']:.0%} of those of "
+    "FBLS, all of which had passed its test.",
+    f"FBLS closes in where, for round curvature, step size × curvature × gain is below 2, which its test does not check: "
+    f"beyond s = "
     f"{limits.max():.2g} no point of the Pareto set attracts it, and in a badly conditioned encoder some points repel it "
     "at any step size. The paper's claim that FBLS converges to Pareto stationary points needs a condition on the encoder.",
     f"Of the values tried, {bounds[0]:g} to {bounds[-1]:g}, bounds from {reach['min']['BLS']:g} to "

@@ -75,8 +75,9 @@ def load_cityscapes(
     if crop is not None:
         _check_window("crop", crop, largest=size)
     folder = root / "cityscapes" if source == "cityscapes" else _make_scenes(n_train, n_test, size, root)
+    advice = HOW_TO_GET if source == "cityscapes" else f"Delete {folder}: its scenes are then drawn anew."
     train, test = (
-        SceneSplit(_list_scenes(folder, split, n), tuple(size), window, workers)
+        SceneSplit(_list_scenes(folder, split, n, advice), tuple(size), window, workers)
         for split, n, window in (("train", n_train, tuple(crop) if crop else None), ("val", n_test, None))
     )
     return MultiTaskData(source, SOURCES[source], train, test)
@@ -103,10 +104,10 @@ def _make_scenes(n_train: int, n_test: int, size: tuple[int, int], root: Path) -
     return folder
 
 
-def _list_scenes(root: Path, split: str, n: int) -> tuple[SceneFiles, ...]:
+def _list_scenes(root: Path, split: str, n: int, advice: str) -> tuple[SceneFiles, ...]:
     images = list((root / "leftImg8bit" / split).glob("*/*_leftImg8bit.png"))
     if not images:
-        raise DataError(f"{root / 'leftImg8bit' / split} must hold the images of Cityscapes, found none. {HOW_TO_GET}")
+        raise DataError(f"{root / 'leftImg8bit' / split} must hold the images of Cityscapes, found none. {advice}")
     if n > len(images):
         raise DataError(f"{root} has {len(images):,} images of the split {split!r}, found {n:,} asked for: take fewer.")
     # By the hash of the name: otherwise the first thousand images would show a few cities alone.
@@ -115,7 +116,7 @@ def _list_scenes(root: Path, split: str, n: int) -> tuple[SceneFiles, ...]:
     for scene in scenes:
         for path in (scene.labels, scene.instances, scene.disparity):
             if not path.exists():
-                raise DataError(f"{path} is missing: {scene.image.name} needs it. {HOW_TO_GET}")
+                raise DataError(f"{path} is missing: {scene.image.name} needs it. {advice}")
     return tuple(scenes)
 
 
@@ -189,9 +190,15 @@ class SceneSplit:
         for scene in self.files:
             digest.update(scene.image.name.encode())
             for path in (scene.image, scene.labels, scene.instances, scene.disparity):
-                with path.open("rb") as file:
-                    file.seek(-20, 2)  # before it: the checksum of its chunk (4 bytes) and the chunk IEND (12)
-                    digest.update(file.read(4))
+                digest.update(_read_checksum(path))
+
+
+def _read_checksum(path: Path) -> bytes:
+    if path.stat().st_size < 20:
+        raise DataError(f"{path} must be a PNG, found {path.stat().st_size} bytes. Fetch it anew.")
+    with path.open("rb") as file:
+        file.seek(-20, 2)  # behind it: the checksum of its chunk (4 bytes) and the chunk IEND (12)
+        return file.read(4)
 
 
 class Schedule:

@@ -31,7 +31,7 @@ class Split(Protocol):
         """The split with its batches on a device."""
 
     def hash_into(self, digest: "hashlib._Hash") -> None:
-        """Feed the digest with all that decides the batches."""
+        """Feed the digest with all examples and targets; how they are normalised and augmented is code and options."""
 
 
 @dataclass(frozen=True)

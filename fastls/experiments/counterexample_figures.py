@@ -71,8 +71,8 @@ def draw_lost_descent(gradients: Tensor, encoder: Tensor, source: str) -> tuple[
     columns = {"trial_1": trial[:, 0], "trial_2": trial[:, 1], "step_1": step[:, 0], "step_2": step[:, 1]}
     table = pd.DataFrame(columns, index=pd.Index(etas, name="eta"))
     figure, axes = new_figure(3, height=3.4)
-    _draw_plane(axes[0], latent, d_z, ("g_{}", "d_z"), "in latent space, where MGDA looked")
-    _draw_plane(axes[1], shared, d_sh, ("J^T g_{}", "J^T d_z"), "in the parameters, where the step is taken")
+    _draw_plane(axes[0], latent, d_z, ("g_{}", "d_z", "z_{}"), "in latent space, where MGDA looked")
+    _draw_plane(axes[1], shared, d_sh, ("J^T g_{}", "J^T d_z", "θ_{}"), "in the parameters, where the step is taken")
     for t, style in enumerate(TASK_STYLES, 1):
         marks = {"marker": "ox"[t - 1], "markevery": (4 * t, 10), "markersize": 5, "linewidth": 1}
         axes[2].plot(table.index, table[f"trial_{t}"], label=f"$L_{t}$, trial", **marks, **style)
@@ -85,8 +85,11 @@ def draw_lost_descent(gradients: Tensor, encoder: Tensor, source: str) -> tuple[
     return figure, table
 
 
-def _draw_plane(panel, gradients: Tensor, direction: Tensor, names: tuple[str, str], title: str) -> None:
-    """Two gradients, a direction, and the cone of directions that lower both losses when subtracted."""
+def _draw_plane(panel, gradients: Tensor, direction: Tensor, names: tuple[str, str, str], title: str) -> None:
+    """Two gradients, a direction, and the cone of directions that lower both losses when subtracted.
+
+    `names` are those of a gradient, of the direction and of a coordinate.
+    """
     reach = 1.15 * torch.cat([gradients, direction[None]]).norm(dim=1).max().item()
     cone = descent_cone(-gradients)
     if cone:
@@ -97,6 +100,7 @@ def _draw_plane(panel, gradients: Tensor, direction: Tensor, names: tuple[str, s
     draw_arrow(panel, direction.tolist(), f"${names[1]}$", DIRECTION)
     panel.plot([], [], linewidth=6, alpha=0.4, color=COMMON, label="directions that lower both losses")
     panel.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=title)
+    panel.set(xlabel=f"${names[2].format(1)}$", ylabel=f"${names[2].format(2)}$")
 
 
 def draw_lost_share(draws: pd.DataFrame, source: str) -> tuple[Figure, pd.DataFrame]:
@@ -115,7 +119,7 @@ def draw_lost_share(draws: pd.DataFrame, source: str) -> tuple[Figure, pd.DataFr
         rows = draws[draws["lost"] == lost]
         left.plot(rows["condition"], rows["cosine"], marker, markersize=3, color=colour, label=f"descent {label}")
     condition = np.geomspace(1, draws["condition"].max(), 200)
-    left.plot(condition, smallest_safe_cosine(condition), color="black", linewidth=1.5, label="(κ - 1) / (κ + 1)")
+    left.plot(condition, smallest_safe_cosine(condition), color="black", linewidth=1.5, label="(κ − 1) / (κ + 1)")
     left.set(xscale="log", xlabel="condition number κ of $JJ^T$", ylabel="smallest cosine between $g_t$ and $d_z$")
     left.set_title("above the curve nothing can be lost")
     left.legend(loc="lower right", fontsize=8)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from fastls.experiments.encoder_share import measure_passes
+from fastls.experiments.frames import check_same
 from fastls.experiments.runs import Training, load_data_of, make_header
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import Protocol
@@ -61,7 +62,15 @@ def compare_dense_costs(timing: Run, passes: Run, memory: Run, printed: dict, th
         passes: of `execute_passes`.
         memory: of `execute_memory`.
         printed, thesis: the paper's seconds and the thesis's shares, by method.
+
+    Raises:
+        MixedDataError: times and passes of two machines.
     """
+    machines = [
+        f"{run.header['environment']['device']}, {run.header['environment']['threads']} threads"
+        for run in (timing, passes)
+    ]
+    check_same((timing, passes), "machine", machines)
     table = compare_times(timing, printed, thesis)
     predicted = _predict(timing, passes)
     decoders = _predict(timing, passes, [name for name in PASSES if name.startswith("decoder")])

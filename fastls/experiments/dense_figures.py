@@ -1,5 +1,7 @@
 """Figures of Cityscapes: curves by task, sample images with their classes, predictions beside the truth."""
 
+from itertools import cycle
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ from matplotlib.patches import Patch
 from torchvision.datasets import Cityscapes
 
 from fastls.datasets.scene_files import CLASSES
+from fastls.experiments.frames import find_best_step
 from fastls.experiments.style import WIDTH, line_style, share_legend, share_limits, sign, use_style, whole_epochs
 
 LOSSES = {
@@ -63,12 +66,12 @@ def label_lines(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, dict]]:
     steps = sorted(frame.loc[frame["variant"] == "SGD", "lr"].unique())
     shades = sns.color_palette("Blues", len(steps) + 2)[2:]
     parts, styles = [], {}
-    for step, shade, marker in zip(steps, shades, MARKERS, strict=False):
+    for step, shade, marker in zip(steps, shades, cycle(MARKERS), strict=False):
         label = f"SGD {step:g}"
         parts.append(frame[(frame["variant"] == "SGD") & (frame["lr"] == step)].assign(label=label))
         styles[label] = line_style("SGD") | {"color": shade, "marker": marker}
     equal = frame[frame["variant"] == "EqualWeight"]
-    best = equal[equal["final"]].groupby("lr")["test_loss"].mean().idxmin()
+    best = find_best_step(frame[frame["final"]], "EqualWeight")
     label = f"EqualWeight {best:g} (best of {equal['lr'].nunique()})"
     parts.append(equal[equal["lr"] == best].assign(label=label))
     styles[label] = line_style("EqualWeight")

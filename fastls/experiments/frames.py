@@ -48,8 +48,8 @@ def provenance(runs: Sequence[Run]) -> str:
         MixedDataError: the runs were not made from the same data.
     """
     first = runs[0]
-    _check_same(runs, "data", [run.header["data"]["fingerprint"] for run in runs])
-    _check_same(runs, "device", [run.config["device"] for run in runs])
+    check_same(runs, "data", [run.header["data"]["fingerprint"] for run in runs])
+    check_same(runs, "device", [run.config["device"] for run in runs])
     config, environment = first.config, first.header["environment"]
     parts = [first.header["data"]["description"], *_describe_size(config)]
     if "epochs" not in config:
@@ -76,7 +76,8 @@ def _describe_size(config: dict) -> list[str]:
     return parts + [f"{name}: {value}" for name, value in options.items()]
 
 
-def _check_same(runs: Sequence[Run], what: str, values: list[str]) -> None:
+def check_same(runs: Sequence[Run], what: str, values: list[str]) -> None:
+    """Raise `MixedDataError` unless the values, one a run, are equal."""
     if len(set(values)) > 1:
         files = ", ".join(f"{run.header['key']}: {value}" for run, value in zip(runs, values, strict=True))
         raise MixedDataError(f"Runs in one figure or table must share their {what}, found {files}.")
@@ -95,15 +96,21 @@ def label_searches(
     return pd.concat(parts, ignore_index=True), lines
 
 
+def find_best_step(final: pd.DataFrame, name: str) -> float:
+    """The constant step of a variant with the least final test loss, mean over seeds, of those without a divergence."""
+    losses = final[final["variant"] == name].groupby("lr")["test_loss"]
+    return losses.agg(lambda values: values.mean(skipna=False)).idxmin()
+
+
 def label_constant_steps(constant: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
     """Epochs of each constant-step method at its best step by final test loss, and of SGD at its smallest; as above."""
     final = constant[constant["final"]]
     parts, lines = [], {}
     for name in [name for name in ("SGD", "EqualWeight", "MGDA-UB") if name in set(final["variant"])]:
-        losses = final[final["variant"] == name].groupby("lr")["test_loss"].mean()
-        shown = {losses.idxmin(): (f"{name} {losses.idxmin():g} (best)", name)}
-        if name == "SGD" and losses.index.min() not in shown:
-            shown[losses.index.min()] = (f"SGD {losses.index.min():g} (smallest)", "SGD, smallest")
+        best, smallest = find_best_step(final, name), final.loc[final["variant"] == name, "lr"].min()
+        shown = {best: (f"{name} {best:g} (best)", name)}
+        if name == "SGD" and smallest not in shown:
+            shown[smallest] = (f"SGD {smallest:g} (smallest)", "SGD, smallest")
         for step, (label, style) in shown.items():
             parts.append(constant[(constant["variant"] == name) & (constant["lr"] == step)].assign(label=label))
             lines[label] = style

@@ -4,6 +4,7 @@ On a GPU torch's allocator counts; on a CPU the allocations and releases that to
 the result does not depend on the machine's other work.
 """
 
+import gc
 import json
 import os
 from collections.abc import Callable
@@ -12,17 +13,18 @@ from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
-from torch.autograd.profiler import profile
+from torch.autograd.profiler import profile, record_function
 
-from fastls.datasets.common import MultiTaskData
-from fastls.experiments.runs import RunConfig, Training, load_data_of, make_header
+from fastls.experiments.runs import Training, load_data_of, make_header
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import Protocol
 from fastls.experiments.timing import METHODS, TimingConfig
 
 MEGABYTE = 1e6
+MADE = "fastls: the network stands"  # mark in the profile
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class MemoryConfig:
 def execute_memory(config: MemoryConfig, store: RunStore) -> Run:
     """Measure, save whole, and return a run with a row per method; nothing is measured twice.
 
-    A row holds ``peak_mb``, the most that was held from making the network to the end of the second step, which finds
-    what a method keeps from step to step.
+    A row holds ``peak_mb``, the most that the network and two steps of it held at once, while the steps were taken; the
+    second finds what a method keeps from step to step.
 
     Raises:
         StoreError: the stored file is corrupt.
@@ -65,30 +67,39 @@ def _measure(config: MemoryConfig) -> tuple[dict, list[dict]]:
     rows = []
     for method in METHODS:
         run = TimingConfig(size, rounds=1).method_config(method)
-        peak = measure_peak(partial(_take_two_steps, run, batch), size.device)
+        peak = measure_peak(partial(Training, run, batch), _take_two_steps, size.device)
         rows.append({"method": method, "peak_mb": round(peak / MEGABYTE, 2)})
     return make_header(data, size.device), rows
 
 
-def _take_two_steps(run: RunConfig, batch: MultiTaskData) -> None:
-    training = Training(run, batch)
+def _take_two_steps(training: Training) -> None:
     for epoch in (1, 2):
         training.train_epoch(epoch)
 
 
-def measure_peak(work: Callable[[], None], device: str) -> int:
-    """Bytes: the most that tensors made by `work` held at once on a device."""
+def measure_peak(make: Callable[[], Any], work: Callable[[Any], None], device: str) -> int:
+    """Bytes: the most that tensors of `make` and of `work` on its result held at once on a device, during `work`.
+
+    What `make` lets go of does not count: a network of two stages begins as one of four.
+    """
+    gc.collect()  # the network that was measured before must not be released in the midst
     if device == "cuda":
         before = torch.cuda.memory_allocated()
+        made = make()
         torch.cuda.reset_peak_memory_stats()
-        work()
+        work(made)
         return torch.cuda.max_memory_allocated() - before
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes its log into the notebook
     with profile(profile_memory=True) as profiler:
-        work()
+        made = make()
+        with record_function(MADE):
+            pass
+        work(made)
     with TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(trace))
         events = json.loads(trace.read_text())["traceEvents"]
+    (start,) = [event["ts"] for event in events if event["name"] == MADE]
     changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event["name"] == "[memory]")
-    return max(accumulate(size for _, size in changes))
+    held = accumulate(size for _, size in changes)
+    return max(total for (when, _), total in zip(changes, held, strict=True) if when >= start)

@@ -173,6 +173,9 @@ class Training:
 
     def __init__(self, config: RunConfig, data: MultiTaskData):
         self.config, self.data = config, data
+        # Train metrics on as many images as the test set has: an unbiased look at a fraction of the cost. Kept, since a
+        # split that reads from disk keeps processes that read for it.
+        self.looked_at = {"train": data.train.first(len(data.test)), "test": data.test}
         torch.manual_seed(config.seed)
         self.workload = get_workload(config.dataset)
         self.model = self.workload.make_model(**dict(config.model_options)).to(config.device)
@@ -194,11 +197,9 @@ class Training:
         except FloatingPointError:
             self.rows.append({"epoch": epoch, "diverged": True})
             return
-        # Train metrics on as many images as the test set has: an unbiased look at a fraction of the cost.
-        splits = {"train": self.data.train.first(len(self.data.test)), "test": self.data.test}
         metrics = {
             f"{split}_{name}": rounded(value)
-            for split, examples in splits.items()
+            for split, examples in self.looked_at.items()
             for name, value in self.workload.evaluate(self.model, examples).items()
         }
         if None in metrics.values():  # the last step of the epoch went astray

@@ -1,7 +1,8 @@
 """The other reading of the paper's SGD: a forward of the encoder for every task, not one that all tasks share.
 
 The paper does not say which it timed. A loop that computes each task's loss from the input and calls backward on it
-runs the encoder forward T times; `fastls.SGD` keeps the encoder's graph and runs it once. Both take the same step.
+runs the encoder forward T times; `fastls.SGD` keeps the encoder's graph and runs it once. Both take the same step, but
+batch normalisation would count the batch T times here.
 """
 
 import torch

@@ -22,7 +22,7 @@ class Protocol:
     Attributes:
         dataset, source, n_train, n_test, epochs, device: as in `RunConfig`.
         seeds: number of repetitions, seeds 0, 1, ...
-        step_sizes: constant steps of SGD and EqualWeight.
+        step_sizes: constant steps of the methods without a search.
         betas: β of the comparison of BLS with FBLS.
         beta_seeds: repetitions of that comparison, which costs more than all the rest.
         decay_every: epochs between two halvings of lr_ub in FBLS+decay.

@@ -197,6 +197,22 @@ def compare_cost(run: Run, method: str, rival: str, most: float) -> dict:
     }
 
 
+def compare_memory(run: Run, method: str, rival: str, most: float) -> dict:
+    """Claim 1 in numbers: peak memory of a method over that of a rival against an upper limit; measured once."""
+    peaks = {row["method"]: row["peak_mb"] for row in run.rows}
+    ratio = peaks[method] / peaks[rival]
+    return {
+        "claim": 1,
+        "statement": f"a step of {method} holds at most {most:.2f} times the memory of one of {rival}",
+        "measured": f"{ratio:.3f} times",
+        "difference": ratio - most,
+        "low": ratio - most,
+        "high": ratio - most,
+        "n": 1,
+        "verdict": "agrees" if ratio <= most else "differs",
+    }
+
+
 def judge_bound(final: pd.DataFrame, least: float = 0.95) -> dict:
     """Claim 5: in the last epoch nearly all steps of FBLS without decay are at the upper bound."""
     shares = final[final["variant"] == "FBLS"]["share_at_bound"]

@@ -151,7 +151,7 @@ def draw_directions(gradients: Tensor, source: str) -> tuple[Figure, pd.DataFram
 
 
 def _draw_vectors(panel, gradients: Tensor, table: pd.DataFrame) -> None:
-    """Gradients, their convex hull and the four directions, with the half-planes where −d lowers a loss."""
+    """Gradients, their convex hull and the four directions, with the cone of those that lower both losses."""
     reach = 1.25 * float(np.abs(np.vstack([gradients, table[["d_1", "d_2"]]])).max())
     cone = descent_cone(-gradients)  # d itself, which is subtracted, must lie here
     if cone:

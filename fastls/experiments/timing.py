@@ -66,9 +66,10 @@ def _measure(config: TimingConfig) -> tuple[dict, list[dict]]:
     size = config.protocol
     data = load_data_of(size)
     warm_up = replace(data, train=data.train.first(WARM_UP_IMAGES))
-    for method in config.methods:
-        Training(config.method_config(method), warm_up).train_epoch(1)
-    trainings = {method: Training(config.method_config(method), data) for method in config.methods}
+    trainings = {method: Training(config.method_config(method), warm_up) for method in config.methods}
+    for training in trainings.values():
+        training.train_epoch(0)  # buffers of the first step are made here
+        training.data = data
     turns = range(config.rounds)
     order = [(turn, method) for turn in turns for method in turned(config.methods, turn)]
     rows = []

@@ -65,13 +65,13 @@ def _plane_legend(figure: Figure, tasks: int, outcomes: Sequence[str], extra: Se
         Line2D([], [], color=colour, linestyle=line, label=f"contours of $L_{t}$")
         for t, (colour, line) in enumerate(TASK_STYLES[:tasks], 1)
     ]
-    handles.append(Line2D([], [], color="0.45", linewidth=3, label="Pareto set"))
+    handles.append(Line2D([], [], color="0.45", linewidth=3, label="Pareto set, and the front"))
     handles += [Line2D([], [], linestyle="", label=name, **OUTCOMES[name]) for name in OUTCOMES if name in outcomes]
     figure.legend(handles=[*handles, *extra], loc="outside upper center", ncols=8, fontsize=8)
 
 
 def draw_problem(
-    toy: Toy, sample: np.ndarray, on_front: np.ndarray, x: tuple[float, float], y: tuple[float, float]
+    toy: Toy, sample: np.ndarray, on_front: np.ndarray, x: tuple[float, float], y: tuple[float, float], caption: str
 ) -> tuple[Figure, pd.DataFrame]:
     """Left: the losses over θ with the Pareto set. Right: a sample in loss space, and the front in closed form.
 
@@ -80,6 +80,7 @@ def draw_problem(
         sample: (n, 2) losses.
         on_front: (n,) which of them no other dominates.
         x, y: range of θ on the left.
+        caption: printed below.
     """
     front = losses_at(toy, toy.to_theta(toy.pareto_z)).numpy()
     figure, axes = new_figure(2, height=4.2, width_ratios=(2, 3))
@@ -92,6 +93,7 @@ def draw_problem(
     axes[1].set(xlabel="$L_1$", ylabel="$L_2$", title="losses")
     axes[1].legend(loc="upper right", fontsize=8, frameon=True)
     _plane_legend(figure, 2, ())
+    sign(figure, caption)
     return figure, pd.DataFrame(front, columns=["loss_1", "loss_2"])
 
 

@@ -21,8 +21,8 @@ def local_rates(
 
     On the set g_1 and g_2 are opposite. At a small distance δ from it the MGDA direction is, to first order,
     d_z = v vᵀH δ, with v the unit normal of the gradients and H = Σ α_t H_t. The test passes where
-    η ≤ 2 (1 − β) / max_t vᵀH_t v, and the step δ ← δ − η A Aᵀ d_z multiplies vᵀHδ by 1 − ηρ, ρ = vᵀH A Aᵀ v: FBLS
-    closes in where 0 < ηρ < 2. For H = hI that is η h times the gain vᵀA Aᵀ v.
+    η ≤ 2 (1 − β) / max_t vᵀH_t v, and the step δ ← δ − η A Aᵀ d_z multiplies vᵀHδ by 1 − ημ, μ = vᵀH A Aᵀ v: FBLS
+    closes in where 0 < ημ < 2. For H = hI, μ is h times the gain vᵀA Aᵀ v.
 
     Args:
         weights: α_1 of the points, strictly between 0 and 1.
@@ -30,7 +30,7 @@ def local_rates(
         beta, lr_ub: of FBLS; γ = 1/2.
 
     Returns:
-        A row a point: ``weight``, ``z_1``, ``z_2``, ``v_1``, ``v_2``, ``gain``, ``step_size`` η and ``factor`` 1 − ηρ.
+        A row a point: ``weight``, ``z_1``, ``z_2``, ``v_1``, ``v_2``, ``gain``, ``step_size`` η and ``factor`` 1 − ημ.
     """
     first = torch.tensor(weights, dtype=torch.float64)
     share = torch.stack([first, 1 - first], dim=1)
@@ -42,14 +42,14 @@ def local_rates(
     steepest = torch.einsum("ni,tij,nj->nt", v, H, v).amax(dim=1)
     halvings = (lr_ub * steepest / (2 * (1 - beta))).log2().ceil().clamp_min(0)
     step = lr_ub * 0.5**halvings
-    rho = torch.einsum("ni,nt,tij,nj->n", v, share, H, pulled)
-    columns = [first, *z.T, *v.T, (v * pulled).sum(dim=1), step, 1 - step * rho]
+    mu = torch.einsum("ni,nt,tij,nj->n", v, share, H, pulled)
+    columns = [first, *z.T, *v.T, (v * pulled).sum(dim=1), step, 1 - step * mu]
     names = ["weight", "z_1", "z_2", "v_1", "v_2", "gain", "step_size", "factor"]
     return pd.DataFrame({name: column.numpy() for name, column in zip(names, columns, strict=True)})
 
 
 def limit_scales(rates: pd.DataFrame) -> pd.Series:
-    """For every point of `local_rates` at scale 1 the scale beyond which it repels FBLS: s² ηρ = 2."""
+    """For every point of `local_rates` at scale 1 the scale beyond which it repels FBLS: s² ημ = 2."""
     return np.sqrt(2 / (1 - rates["factor"]))
 
 

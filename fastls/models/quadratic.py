@@ -69,10 +69,10 @@ def quadratics(encoder: Tensor, centres: Tensor, curvatures: Tensor, start: Tens
 
 
 def fonseca(encoder: Tensor, start: Tensor) -> MultiTaskModel:
-    r"""L_1, L_2 = 1 − exp(−‖z ∓ (1, 1)/√2‖²), z = Aθ: two losses that are not convex, with a front that is concave.
+    r"""L_1, L_2 = 1 − exp(−‖z ∓ (1, 1)/√2‖²), z = Aθ: two losses that are not convex.
 
-    For an invertible A the Pareto set is, in z, the segment between `FONSECA_CENTRES`. No other point is Pareto
-    stationary, but far from both centres the gradients underflow to zero.
+    For an invertible A the Pareto set is, in z, the segment between `FONSECA_CENTRES`; the front is concave but for its
+    ends. No other point is Pareto stationary, but far from both centres the gradients underflow to zero.
 
     Args:
         encoder: A, (2, p).

@@ -193,7 +193,7 @@ BACKTRACKING = Exercise(
     number=4,
     solve=backtracking,
     source="fastls.Backtracking",
-    first_hint="start at eta = lr_ub; while eta ≥ floor, test phi(eta); return eta where it passes, else eta *= gamma.",
+    first_hint="begin at the bound; the step that you return is the very step that you tested. When do you give up?",
     cases=[
         (
             _search("η ↦ [(1 − 4η)²]", lambda eta: [(1 - 4 * eta) ** 2], [1], [8]),

@@ -90,7 +90,7 @@ GAIN = Exercise(
     source="the gain in the record of a step",
     first_hint="θ moves by −η Aᵀ d_z, so z moves by −η A Aᵀ d_z; compare its part along d_z with d_z.",
     cases=[
-        ((IDENTITY, vector(1, 0)), "with A = 1 the step does just what was tried: ρ = 1."),
+        ((IDENTITY, vector(1, 0)), "with A the identity the step does just what was tried: ρ = 1."),
         ((matrix([3, 0], [0, 1]), vector(1, 0)), "squared norms: an A that stretches by 3 has ρ = 9."),
         ((matrix([3, 0], [0, 1]), vector(2, 2)), "d_z is not of unit length: divide by ‖d_z‖²."),
         ((matrix([1, 2], [0, 1]), vector(1, 0)), "it is the transpose of A that takes d_z back to θ."),

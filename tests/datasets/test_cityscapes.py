@@ -147,6 +147,13 @@ def test_fingerprint(root, own_root):
     assert load(own_root, 2, 1).fingerprint != before
 
 
+def test_an_empty_file_has_no_fingerprint(own_root):
+    data = load(own_root, 2, 1)
+    data.train.files[1].labels.write_bytes(b"")
+    with pytest.raises(DataError, match="labelIds.png must be a PNG, found 0 bytes"):
+        _ = data.fingerprint
+
+
 def test_torchvision_reads_the_same_folder(root):
     data = load(root, size=(32, 64))
     for split, name in ((data.train, "train"), (data.test, "val")):
@@ -234,6 +241,13 @@ def test_a_missing_map_is_named(own_root, kind):
     with pytest.raises(DataError, match="synthetic_000001_000019_leftImg8bit.png needs it") as caught:
         load(own_root, 2, 1)
     assert str(path) in str(caught.value)
+
+
+def test_a_damaged_stand_in_can_be_drawn_anew(tmp_path):
+    scene = load_cityscapes(1, 1, "synthetic", size=SIZE, root=tmp_path).train.files[0]
+    scene.disparity.unlink()
+    with pytest.raises(DataError, match=f"disparity.png is missing.*Delete {tmp_path}.*drawn anew"):
+        load_cityscapes(1, 1, "synthetic", size=SIZE, root=tmp_path)
 
 
 @pytest.mark.parametrize("sizes, found", [((6, 3), "5 images of the split 'train', found 6"), ((5, 4), "3 images.*4")])

@@ -46,9 +46,10 @@ def test_accepted_steps_need_not_be_an_interval():
 
 
 def test_no_accepted_step_but_zero_leaves_its_point():
-    steeper = Cut("", BOWLS.phi, torch.tensor([2.0, -1.0], dtype=torch.float64), 2.0)
-    table = accepted_intervals(steeper, beta=0.9)
-    assert (table["low"] <= table["high"]).all()
+    rising = Cut("", lambda eta: BOWLS.phi(-eta), BOWLS.slopes, 2.0)
+    table = accepted_intervals(rising, beta=0.25)
+    assert table["task"].tolist() == ["1", "2", "all"]
+    assert (table[["low", "high"]] == 0).all(axis=None)
 
 
 def test_figure_marks_the_trials_of_backtracking():

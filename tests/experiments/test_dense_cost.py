@@ -14,6 +14,7 @@ from fastls.experiments.dense_cost import (
     execute_passes,
     find_trials,
 )
+from fastls.experiments.frames import MixedDataError
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import Protocol
 from fastls.experiments.timing import METHODS, PASSES
@@ -28,6 +29,7 @@ COUNTED = {
 }
 TRIALS = {"BLS": 2, "FBLS": 4}
 SECONDS = (2.0, 4.0, 0.5, 1.0)  # of one pass each
+HEADER = {"key": "0123456789abcdef", "environment": {"device": "a processor", "threads": 2}}
 
 
 def predict(method: str) -> float:
@@ -42,7 +44,7 @@ def timing():
         for turn in range(3)
         for method in METHODS
     ]
-    return Run({}, tuple(rows))
+    return Run(HEADER, tuple(rows))
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def passes():
         {"round": turn} | dict(zip(names, [factor * s for s in SECONDS], strict=True))
         for turn, factor in enumerate((1, 7, 0.9))
     ]
-    return Run({}, tuple(rows))
+    return Run(HEADER, tuple(rows))
 
 
 @pytest.fixture
@@ -78,6 +80,12 @@ def test_as_many_trials_as_the_ratio_pays_for(timing, passes):
     assert find_trials(timing, passes, predict("MGDA-UB") / predict("SGD")) == pytest.approx(0)
     assert find_trials(timing, passes, 1.0) == pytest.approx(2 * 4.0 / (3 * 0.5))  # two encoder backwards
     assert find_trials(timing, passes, 0.1) < 0
+
+
+def test_two_machines_do_not_mix(timing, passes, memory):
+    elsewhere = Run(HEADER | {"environment": {"device": "another processor", "threads": 2}}, passes.rows)
+    with pytest.raises(MixedDataError, match="must share their machine"):
+        compare_dense_costs(timing, elsewhere, memory, printed={}, thesis={})
 
 
 def test_share_of_the_decoders(passes):

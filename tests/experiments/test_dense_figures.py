@@ -9,6 +9,7 @@ from fastls.datasets.scene_files import CLASSES
 from fastls.experiments.dense_figures import (
     COLOURS,
     LOSSES,
+    MARKERS,
     NOTHING,
     colour_classes,
     colour_offsets,
@@ -89,6 +90,13 @@ def test_lines_of_one_method_can_be_told_apart():
     _, styles = label_lines(make_frame())
     looks = [(tuple(style["color"]), style["marker"]) for label, style in styles.items() if label.startswith("SGD")]
     assert len(set(looks)) == 3 and len({marker for _, marker in looks}) == 3
+
+
+def test_no_step_is_left_out():
+    frame = make_frame()
+    steps = [frame[frame["variant"] == "SGD"].assign(lr=10.0**-i) for i in range(len(MARKERS) + 2)]
+    _, styles = label_lines(pd.concat([frame[frame["variant"] != "SGD"], *steps]))
+    assert sum(label.startswith("SGD") for label in styles) == len(MARKERS) + 2
 
 
 def test_divergence_is_told():

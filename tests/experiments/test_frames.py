@@ -6,6 +6,7 @@ from synthetic import HEADER, beta_runs, constant_step_runs, make_run, timing_ru
 from fastls.experiments.frames import (
     METRICS,
     MixedDataError,
+    find_best_step,
     label_constant_steps,
     label_searches,
     provenance,
@@ -78,6 +79,12 @@ def test_the_best_and_the_smallest_step_are_labelled():
     assert set(frame["label"]) == set(lines)
     _, lines = label_constant_steps(to_frame(constant_step_runs(sgd=(0.4, 0.9))))
     assert list(lines) == ["SGD 0.01 (best)", "EqualWeight 0.01 (best)"]
+
+
+def test_a_step_that_diverged_on_a_seed_is_not_the_best():
+    runs = [make_run("SGD", 0.01, seed, 0.9) for seed in (0, 1)] + [make_run("SGD", 0.1, 0, 0.2)]
+    frame = to_frame([*runs, make_run("SGD", 0.1, 1, 0.2, diverged=True)])
+    assert find_best_step(frame[frame["final"]], "SGD") == 0.01
 
 
 def test_all_searches_and_constant_steps_of_a_frame_are_labelled():

@@ -7,6 +7,7 @@ from synthetic import beta_runs, constant_step_runs, make_run, timing_run
 
 from fastls.experiments import tables
 from fastls.experiments.frames import to_frame
+from fastls.experiments.store import Run
 from fastls.experiments.sweeps import SEARCH
 
 PRINTED = {"SGD": 14.3, "BLS": 19.5, "MGDA-UB": 13.6, "FBLS": 14.3}
@@ -147,6 +148,16 @@ def test_the_paper_is_read_whole():
     assert sorted(paper["claims"]) == [1, 2, 3, 4, 5, 6]
 
 
+def test_claims_are_listed_with_their_verdicts():
+    claims = [
+        tables.judge_bound(final(constant_step_runs())),
+        {"statement": "a", "measured": "b", "n": 3, "verdict": "c"},
+    ]
+    first, second = tables.to_list(claims).split("\n")
+    assert second == "- a: b (n = 3) — **c**."
+    assert claims[0]["measured"] in first and f"**{claims[0]['verdict']}**" in first
+
+
 def test_tables_are_written_for_people_and_for_programs(tmp_path):
     table = pd.DataFrame({"method": ["SGD", "FBLS"], "ours": [1.23456, None]})
     markdown, csv = tables.write_table(table, "table", tmp_path, "Title", ["A note."])
@@ -154,3 +165,10 @@ def test_tables_are_written_for_people_and_for_programs(tmp_path):
         "# Title\n\n| method | ours |\n| --- | --- |\n| SGD | 1.23 |\n| FBLS | – |\n\nA note.\n"
     )
     assert pd.read_csv(csv)["ours"][0] == 1.23456
+
+
+@pytest.mark.parametrize(("peak", "verdict"), [(114.0, "agrees"), (116.0, "differs")])
+def test_compare_memory(peak, verdict):
+    run = Run({}, ({"method": "EqualWeight", "peak_mb": 100.0}, {"method": "FBLS", "peak_mb": peak}))
+    row = tables.compare_memory(run, "FBLS", "EqualWeight", 1.15)
+    assert row["verdict"] == verdict and row["measured"] == f"{peak / 100:.3f} times"

@@ -27,8 +27,10 @@ def drawn(panel) -> dict[str, np.ndarray]:
 def test_problem_draws_sample_and_front():
     problem = toy.two_quadratics()
     sample = np.array([[1.0, 1.0], [0.5, 2.0], [2.0, 2.0], [1e3, 1e3]])
-    figure, front = toy_figures.draw_problem(problem, sample, np.array([True, True, False, False]), *PLANE)
+    on_front = np.array([True, True, False, False])
+    figure, front = toy_figures.draw_problem(problem, sample, on_front, *PLANE, "where from")
     lines = drawn(figure.axes[1])
+    assert figure.get_supxlabel() == "where from"
     assert lines["not dominated within the sample"].tolist() == sample[:2].tolist()
     assert lines["front, closed form"] == pytest.approx(front.to_numpy())
     assert front.iloc[0, 0] == pytest.approx(0) and front.iloc[-1, 1] == pytest.approx(0)

@@ -1,8 +1,11 @@
 """Every workload keeps what `Workload` promises, on its smallest data."""
 
+from functools import partial
+
 import pytest
 import torch
 
+from fastls.datasets import cityscapes
 from fastls.experiments.workloads import WORKLOADS, get_workload
 
 # Arguments that make each small: of the loader and of the model.
@@ -15,6 +18,12 @@ SMALL = {
     ),
     "stsb": ({"n_train": 40, "n_test": 10, "source": "templates"}, {"layers": 1, "width": 64}),
 }
+
+
+@pytest.fixture(autouse=True)
+def scenes_elsewhere(tmp_path, monkeypatch):
+    """The stand-in for Cityscapes is written to disk."""
+    monkeypatch.setattr(cityscapes, "load_cityscapes", partial(cityscapes.load_cityscapes, root=tmp_path))
 
 
 @pytest.mark.parametrize("name", WORKLOADS)

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import fastls
+from fastls.datasets import scene_files
 from fastls.models import pspnet as module
 from fastls.models.pspnet import BINS, IGNORE, PSPDecoder, find_weights, masked_cross_entropy, masked_l1, pspnet
 
@@ -56,6 +57,11 @@ def test_one_image_a_batch_can_be_trained():
     }
     record = fastls.FBLS(model, lr_ub=0.1).step(torch.rand(1, 3, 32, 32), targets)
     assert record.accepted
+
+
+def test_classes_and_the_label_without_one_are_those_of_the_data():
+    assert IGNORE == scene_files.IGNORE
+    assert pspnet(**SMALL).decoders["semantic"].head[-2].out_channels == len(scene_files.CLASSES)
 
 
 def test_cross_entropy_is_over_the_labelled_pixels():
