@@ -42,6 +42,20 @@ def compare_readings(run: Run, printed: dict, tasks: int) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
+def describe_readings(readings: pd.DataFrame) -> list[str]:
+    """A sentence per latent method: the paper's share, ours under both readings, and which of them is nearer to it."""
+    sentences = []
+    for name, (shared, separate) in ((name, rows.to_dict("records")) for name, rows in readings.groupby("ratio")):
+        ours = [f"{row['ours']:.2f} ({row['low']:.2f} to {row['high']:.2f})" for row in (shared, separate)]
+        nearer = min((shared, separate), key=lambda row: abs(row["ours"] - row["paper"]))
+        reading = "one forward for all tasks" if nearer is shared else "a forward a task"
+        sentences.append(
+            f"{name}: the paper prints {shared['paper']:.2f}; measured here {ours[0]} with one forward for all tasks "
+            f"and {ours[1]} with a forward a task. Nearer to the paper: **{reading}**."
+        )
+    return sentences
+
+
 def add_correlations(frame: pd.DataFrame) -> pd.DataFrame:
     """A frame of runs with columns ``pearson`` and ``spearman`` of the dev set, means over the tasks, and ``label``."""
     means = {name: frame.filter(like=f"test_{name}_").mean(axis=1) for name in ("pearson", "spearman")}
