@@ -14,7 +14,7 @@
 # this is where a search that leaves the encoder out should pay most.
 #
 # **You will learn** how the time of a step follows from the passes that a method counts, which of two readings of
-# "SGD" the paper must have timed, and how the saving grows with the encoder's share of the cost.
+# "SGD" comes nearer to the paper's table, and how the saving grows with the encoder's share of the cost.
 #
 # **Regenerates** Table 3 of [Filatov and Merkulov (2021)](https://arxiv.org/abs/2110.00874). Adds what the paper
 # argues for but does not show, the ratio of times against the encoder's share; peak memory; equal-weight SGD; and a

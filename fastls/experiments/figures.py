@@ -15,6 +15,8 @@ from fastls.experiments.style import (
     whole_epochs,
 )
 
+FEW = 4  # step sizes that can stand on the axis themselves; decades may not lie between them
+
 
 def draw_samples(images: np.ndarray, captions: list[str], source: str) -> tuple[Figure, pd.DataFrame]:
     """A row of images, (N, H, W) grey or (N, H, W, 3) colour in 0..255, each under its caption."""
@@ -37,6 +39,7 @@ def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Da
     final = frame[frame["final"]]
     table = _summarize(final, ["variant", "lr"])
     diverged = final.groupby("lr")["diverged"].any()
+    steps = sorted(final.loc[final["variant"].isin(CONSTANT), "lr"].unique())
     figure, axes = new_figure(4)
     for panel, metric in zip(axes, METRICS, strict=True):
         for name in [name for name in CONSTANT if name in set(final["variant"])]:
@@ -51,6 +54,9 @@ def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Da
         for step in diverged.index[diverged]:
             panel.text(step, 0.98, "†", transform=panel.get_xaxis_transform(), ha="center", va="top")
         panel.set(xscale="log", yscale="log", xlabel="constant step size", title=METRIC_LABELS[metric])
+        if len(steps) <= FEW:
+            panel.set_xticks(steps, [f"{step:.2g}" for step in steps])
+            panel.xaxis.minorticks_off()
     share_limits(axes)
     share_legend(figure, axes[0])
     caption = (
