@@ -23,7 +23,7 @@
 # lacks: equal-weight SGD and MGDA-UB over step sizes, peak memory, cost against the number of tasks, balanced errors
 # and ten-way accuracy.
 #
-# **Takes** about three minutes on two cores at the default size, which is far smaller than the paper's; the size is
+# **Takes** about two minutes on two cores at the default size, which is far smaller than the paper's; the size is
 # printed under every figure. Runs are kept, so a second execution only draws.
 
 # %% tags=["parameters"]

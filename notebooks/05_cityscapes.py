@@ -21,7 +21,7 @@
 # of the thesis. Adds predictions beside the truth, the step size along training, the decoders' share of a step, peak
 # memory and equal-weight SGD.
 #
-# **Takes** about two minutes on one core at the default size, which is far smaller than the paper's in images, network
+# **Takes** about a minute on two cores at the default size, which is far smaller than the paper's in images, network
 # and epochs; the size is printed under every figure. Runs are kept, so a second execution only draws.
 
 # %% tags=["parameters"]
