@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from fastls.experiments.encoder_share import measure_passes
+from fastls.experiments.encoder_share import encoder_share, measure_passes
 from fastls.experiments.frames import check_same
 from fastls.experiments.runs import Training, load_data_of, make_header
 from fastls.experiments.store import Run, RunStore
@@ -102,7 +102,4 @@ def find_trials(timing: Run, passes: Run, ratio: float) -> float:
 
 def decoder_share(passes: Run, tasks: int) -> tuple[float, float, float]:
     """Share of the decoders in one forward and backward of the whole model: median over rounds, with its interval."""
-    frame = pd.DataFrame(passes.rows)
-    encoder = frame["seconds_encoder_forward"] + frame["seconds_encoder_backward"]
-    decoders = tasks * (frame["seconds_decoder_forward"] + frame["seconds_decoder_backward"])
-    return median_interval(decoders / (encoder + decoders))
+    return median_interval(1 - encoder_share(pd.DataFrame(passes.rows), tasks))

@@ -13,7 +13,17 @@ from torchvision.datasets import Cityscapes
 
 from fastls.datasets.scene_files import CLASSES
 from fastls.experiments.frames import find_best_step
-from fastls.experiments.style import WIDTH, line_style, share_legend, share_limits, sign, use_style, whole_epochs
+from fastls.experiments.style import (
+    WIDTH,
+    draw_with_band,
+    line_style,
+    share_legend,
+    share_limits,
+    sign,
+    spread_markers,
+    use_style,
+    whole_epochs,
+)
 
 LOSSES = {
     "semantic": "semantic, cross-entropy",
@@ -44,9 +54,8 @@ def draw_dense_curves(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Data
     for panel, metric in zip(axes.flat, metrics, strict=True):
         for label in [label for label in styles if label in table.index.get_level_values(0)]:
             rows = table.loc[label][metric]
-            style = styles[label] | {"markevery": max(1, len(rows) // 6)}
-            panel.plot(rows.index, rows["mean"], label=label, **style)
-            panel.fill_between(rows.index, rows["min"], rows["max"], color=style["color"], alpha=0.15, linewidth=0)
+            style = styles[label] | spread_markers(len(rows)) | {"label": label}
+            draw_with_band(panel, rows["mean"], rows["min"], rows["max"], style)
         split, _, task = metric.split("_")
         panel.set(yscale="log", title=f"{split}: {LOSSES[task]}")
         for set_formatter in (panel.yaxis.set_major_formatter, panel.yaxis.set_minor_formatter):

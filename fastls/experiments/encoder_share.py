@@ -18,12 +18,12 @@ from tqdm import tqdm
 
 from fastls.algorithms.spaces import task_loss, trainable
 from fastls.datasets.common import MultiTaskData
-from fastls.experiments.runs import Training, load_data_of, make_header, summarize_steps, synchronize
+from fastls.experiments.runs import Training, load_data_of, make_header, synchronize
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.style import new_figure, share_legend, sign
 from fastls.experiments.sweeps import Protocol
 from fastls.experiments.tables import judge_better, median_interval
-from fastls.experiments.timing import PASSES, TimingConfig, turned
+from fastls.experiments.timing import PASSES, TimingConfig, count_passes, turned
 from fastls.models.multitask import MultiTaskModel
 
 METHODS = ("SGD", "BLS", "FBLS")
@@ -100,9 +100,8 @@ def _measure_model(timing: TimingConfig, data: MultiTaskData) -> list[dict]:
         passes = measure_passes(trainings["FBLS"])
         for method in turned(METHODS, turn):
             records, seconds = trainings[method].train_epoch(turn + 1)
-            summary = summarize_steps(records, trainings[method].optimizer.lr)
             row = {"round": turn, "method": method, "seconds": round(seconds / len(records), 5)}
-            rows.append(row | {name: summary[name] for name in ("trials", *PASSES)} | passes)
+            rows.append(row | count_passes(trainings[method], records) | passes)
     return [row for row in rows if row["round"] > 0]
 
 
@@ -149,7 +148,9 @@ def compare_shares(run: Run) -> pd.DataFrame:
     table = []
     for (varied, layers, decoder_width), rows in frame.groupby(["varied", "layers", "decoder_width"], sort=False):
         measured, predicted = (rows.pivot(index="round", columns="method", values=v) for v in ("seconds", "predicted"))
-        line = {"varied": varied, "layers": layers, "decoder_width": decoder_width, "share": _encoder_share(rows)}
+        # every method runs each decoder backward once a step
+        share = float(encoder_share(rows, tasks=rows["decoder_backward"]).median())
+        line = {"varied": varied, "layers": layers, "decoder_width": decoder_width, "share": share}
         for rival in RIVALS:
             ratio, low, high = median_interval(measured["FBLS"] / measured[rival])
             line |= {f"FBLS / {rival}": ratio, f"low, {rival}": low, f"high, {rival}": high}
@@ -159,11 +160,11 @@ def compare_shares(run: Run) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def _encoder_share(rows: pd.DataFrame) -> float:
-    tasks = rows["decoder_backward"]  # every method runs each decoder backward once a step
+def encoder_share(rows: pd.DataFrame, tasks) -> pd.Series:
+    """Share of the encoder in one forward and backward of the whole model, a value a row of `measure_passes`."""
     encoder = rows["seconds_encoder_forward"] + rows["seconds_encoder_backward"]
     decoders = tasks * (rows["seconds_decoder_forward"] + rows["seconds_decoder_backward"])
-    return float((encoder / (encoder + decoders)).median())
+    return encoder / (encoder + decoders)
 
 
 def judge_shares(table: pd.DataFrame, rival: str) -> dict:

@@ -7,11 +7,13 @@ from matplotlib.figure import Figure
 from fastls.experiments.frames import CONSTANT, METRICS
 from fastls.experiments.style import (
     METRIC_LABELS,
+    draw_with_band,
     line_style,
     new_figure,
     share_legend,
     share_limits,
     sign,
+    spread_markers,
     whole_epochs,
 )
 
@@ -79,11 +81,8 @@ def draw_learning_curves(frame: pd.DataFrame, source: str, lines: dict[str, str]
     for panel, metric in zip(axes, METRICS, strict=True):
         for label, name in _drawn(lines, table):
             rows = table.loc[label]
-            style = line_style(name) | {"markevery": max(1, len(rows) // 6)}
-            panel.plot(rows.index, rows[(metric, "mean")], label=label, **style)
-            panel.fill_between(
-                rows.index, rows[(metric, "min")], rows[(metric, "max")], color=style["color"], alpha=0.15, linewidth=0
-            )
+            style = line_style(name) | spread_markers(len(rows)) | {"label": label}
+            draw_with_band(panel, rows[(metric, "mean")], rows[(metric, "min")], rows[(metric, "max")], style)
         panel.set(xlabel="epoch", yscale="log", title=METRIC_LABELS[metric])
     share_limits(axes)
     whole_epochs(axes)
@@ -99,11 +98,8 @@ def draw_step_sizes(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> 
     figure, axes = new_figure(4)
     for label, name in _drawn(lines, table):
         rows = table.loc[label]
-        style = line_style(name) | {"markevery": max(1, len(rows) // 6), "label": label}
-        axes[0].plot(rows.index, rows["step_median"], **style)
-        axes[0].fill_between(
-            rows.index, rows["step_p05"], rows["step_p95"], color=style["color"], alpha=0.15, linewidth=0
-        )
+        style = line_style(name) | spread_markers(len(rows)) | {"label": label}
+        draw_with_band(axes[0], rows["step_median"], rows["step_p05"], rows["step_p95"], style)
         axes[1].plot(rows.index, rows["share_at_bound"], **style)
         axes[2].plot(rows.index, rows["trials"], **style)
         axes[3].plot(rows.index, rows["gain_median"].astype(float), **style)  # parameter-space methods have none

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fastls.experiments.style import line_style, new_figure, share_legend, sign, whole_epochs
+from fastls.experiments.style import line_style, new_figure, share_legend, sign, spread_markers, whole_epochs
 
 # Column -> title, and the score of the network that says "rest" to everything.
 SCORES = {
@@ -35,7 +35,7 @@ def draw_imbalance(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> t
         for label, name in lines.items():
             if label in table.index.get_level_values(0):
                 rows = table.loc[label]
-                style = line_style(name) | {"markevery": max(1, len(rows) // 6)}
+                style = line_style(name) | spread_markers(len(rows))
                 panel.plot(rows.index, rows[column], label=label, **style)
         panel.axhline(trivial, color="0.3", linewidth=0.8, label='always "rest"')
         panel.set(xlabel="epoch", ylim=(0, None), title=title)

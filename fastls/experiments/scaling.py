@@ -6,11 +6,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from fastls.experiments.runs import RunConfig, Training, load_data_of, make_header, summarize_steps
+from fastls.experiments.runs import RunConfig, Training, load_data_of, make_header
 from fastls.experiments.store import Run, RunStore
-from fastls.experiments.style import line_style, new_figure, share_legend, sign
+from fastls.experiments.style import draw_with_band, line_style, new_figure, share_legend, sign
 from fastls.experiments.sweeps import Protocol
-from fastls.experiments.timing import METHODS, PASSES, TimingConfig, turned
+from fastls.experiments.timing import METHODS, TimingConfig, count_passes, turned
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,8 @@ def _measure(config: ScalingConfig) -> tuple[dict, list[dict]]:
         for turn in range(config.rounds):
             for method in turned(METHODS, turn):
                 records, seconds = trainings[method].train_epoch(turn + 1)
-                summary = summarize_steps(records, trainings[method].optimizer.lr)
                 row = {"tasks": tasks, "round": turn, "method": method, "seconds": round(seconds, 5)}
-                rows.append(row | {name: summary[name] for name in ("trials", *PASSES)})
+                rows.append(row | count_passes(trainings[method], records))
     return make_header(data, size.device), rows
 
 
@@ -83,11 +82,10 @@ def draw_scaling(run: Run, source: str) -> tuple[Figure, pd.DataFrame]:
     table = rows.groupby(["method", "tasks"])[columns].agg(["median", "min", "max"])
     figure, axes = new_figure(3)
     for method in METHODS:
-        style = line_style(method)
+        style = line_style(method) | {"label": method}
         for panel, column in zip(axes, columns, strict=True):
             drawn = table.loc[method][column]
-            panel.plot(drawn.index, drawn["median"], label=method, **style)
-            panel.fill_between(drawn.index, drawn["min"], drawn["max"], color=style["color"], alpha=0.15, linewidth=0)
+            draw_with_band(panel, drawn["median"], drawn["min"], drawn["max"], style)
     axes[0].set(yscale="log", title="time of a step, ms")
     axes[1].set(yscale="log", title="passes through the encoder in a step")
     axes[2].set(yscale="log", title="passes through a decoder in a step")

@@ -58,6 +58,17 @@ def line_style(name: str) -> dict:
     return {"color": colour, "linestyle": line, "marker": marker, "markersize": 4, "linewidth": 1.5}
 
 
+def spread_markers(points: int) -> dict:
+    """Keyword argument of `Axes.plot`: about six markers along a line of so many points."""
+    return {"markevery": max(1, points // 6)}
+
+
+def draw_with_band(panel, middle, low, high, style: dict) -> None:
+    """A line over the index of `middle` (a series), and a pale band of its colour from `low` to `high`."""
+    panel.plot(middle.index, middle, **style)
+    panel.fill_between(middle.index, low, high, color=style["color"], alpha=0.15, linewidth=0)
+
+
 def new_figure(columns: int, height: float = 2.8, **options):
     """A row of panels at the project's width."""
     use_style()

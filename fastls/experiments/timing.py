@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 
 from tqdm import tqdm
 
+from fastls.algorithms.optimizers import StepRecord
 from fastls.algorithms.spaces import Passes
 from fastls.experiments.runs import RunConfig, Training, load_data_of, make_header, summarize_steps
 from fastls.experiments.store import Run, RunStore
@@ -75,10 +76,15 @@ def _measure(config: TimingConfig) -> tuple[dict, list[dict]]:
     rows = []
     for turn, method in tqdm(order, desc="timing", unit="epoch"):
         records, seconds = trainings[method].train_epoch(turn + 1)
-        summary = summarize_steps(records, trainings[method].optimizer.lr)
         row = {"round": turn, "method": method, "seconds": round(seconds, 4), "steps": len(records)}
-        rows.append(row | {name: summary[name] for name in ("trials", *PASSES)})
+        rows.append(row | count_passes(trainings[method], records))
     return make_header(data, size.device), rows
+
+
+def count_passes(training: Training, records: list[StepRecord]) -> dict[str, float]:
+    """Trials and passes of a step: means over these steps."""
+    summary = summarize_steps(records, training.optimizer.lr)
+    return {name: summary[name] for name in ("trials", *PASSES)}
 
 
 def turned(methods: tuple[str, ...], turn: int) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from fastls.experiments.style import WIDTH, line_style, new_figure, share_legend, sign, use_style
+from fastls.experiments.style import WIDTH, line_style, new_figure, share_legend, sign, spread_markers, use_style
 from fastls.experiments.toy import THETA, TOLERANCE, Toy, losses_at, weigh_passes
 
 _COLOURS = sns.color_palette("colorblind")
@@ -131,7 +131,7 @@ def draw_convergence(frame: pd.DataFrame, caption: str) -> tuple[Figure, pd.Data
     for row, (quantity, title) in zip(axes, {"gap": GAP_LABEL, "distance": "distance to the set"}.items(), strict=True):
         for panel, column in zip(row, across, strict=True):
             for label, run in table.groupby("label", sort=False):
-                style = line_style(label) | {"markevery": max(1, len(run) // 6), "label": label}
+                style = line_style(label) | spread_markers(len(run)) | {"label": label}
                 panel.plot(run[column], run[quantity], **style)
             panel.set(yscale="log")
         row[0].set_ylabel(title)
@@ -168,7 +168,7 @@ def draw_search_parameters(
     """
     figure, axes = _new_grid(2, 1 + len(swept), height=5.2, sharex="col")
     for label, run in along.groupby("label", sort=False):
-        style = line_style(label) | {"markevery": max(1, len(run) // 6), "label": label}
+        style = line_style(label) | spread_markers(len(run)) | {"label": label}
         axes[0, 0].plot(run["step"], run["step_size"], drawstyle="steps-pre", **style)
         axes[1, 0].plot(run["step"][1:], run["trials"][1:], drawstyle="steps-pre", **style)
     axes[0, 0].set(ylabel="step size η", ylim=(0, None))
@@ -239,7 +239,7 @@ def draw_searches(frame: pd.DataFrame, table: pd.DataFrame, caption: str) -> tup
         for search, run in runs.groupby("search", sort=False):
             style = SEARCH_STYLES[search] | {"markersize": 3, "label": search}
             for panel, column in zip(row, across, strict=False):
-                panel.plot(run[column], run["gap"], markevery=max(1, len(run) // 6), **style)
+                panel.plot(run[column], run["gap"], **spread_markers(len(run)), **style)
             row[3].plot(ratios, costs.loc[(method, search)], markevery=8, **style)
         row[0].set_ylabel(f"{method}\n{GAP_LABEL}")
         for panel in row[:3]:
