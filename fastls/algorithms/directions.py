@@ -92,6 +92,8 @@ def edm(gramian: Tensor) -> Tensor:
     Source: Katrutsa, Merkulov, Tursynbek and Oseledets (2020), "Follow the bisector", https://arxiv.org/abs/2007.06937.
     """
     norms = gramian.diagonal().clamp_min(0).sqrt()
+    if len(norms) == 2:  # ν = (1/2, 1/2), whatever the angle
+        return torch.where(norms.sum() > 0, norms.flip(0) / norms.sum(), 0.5)
     if (norms == 0).any():
         return _share_among(norms == 0, gramian)
     weights = mgda(gramian / torch.outer(norms, norms)) * (norms.min() / norms)
@@ -186,25 +188,61 @@ def find_heard(gramian: Tensor, own: Tensor) -> Tensor:
     return (gramian.diagonal() + own > 0) | (own == 0).all()
 
 
-def compute_weights(direction: Direction, gramian: Tensor) -> Tensor:
-    """alpha = direction(G), checked.
+def weigh(direction: Direction, gramian: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """alpha and the tasks that are heard, with at most one copy from the device to the host.
+
+    For two tasks "mean", "mgda" and "edm" are decided on the device and wait for nothing. Otherwise one copy of the
+    Gramian and the own slopes, (T + 1, T) numbers, goes to the host, where the rule is called.
+
+    Args:
+        direction: the rule; it sees the Gramian of the tasks that are heard.
+        gramian: (T, T) float64.
+        own: (T,) float64, ‖∂L_t/∂θ_t‖².
+
+    Returns:
+        Weights (T,), zero for tasks that are not heard, and (T,) bool, see `find_heard`; on the device of `gramian`.
 
     Raises:
-        ValueError: the rule returned something other than T finite, non-negative weights.
+        ValueError: the rule returned something other than T weights.
+    """
+    if len(own) == 2 and direction in (mean, mgda, edm):
+        heard = find_heard(gramian, own)
+        # Of two tasks with one unheard, the other has all the weight.
+        weights = torch.where(heard.all(), compute_weights(direction, gramian), _share_among(heard, gramian))
+        return weights, heard
+    gramian_on_host, own_on_host = torch.cat([gramian, own[None]]).cpu().split([len(own), 1])
+    heard = find_heard(gramian_on_host, own_on_host[0])
+    weights = torch.zeros_like(own_on_host[0])
+    weights[heard] = compute_weights(direction, gramian_on_host[heard][:, heard])
+    return weights.to(own, non_blocking=True), heard.to(own.device, non_blocking=True)
+
+
+def compute_weights(direction: Direction, gramian: Tensor) -> Tensor:
+    """alpha = direction(G), of the right shape.
+
+    Raises:
+        ValueError: the rule returned something other than T weights.
     """
     weights = direction(gramian)
     tasks = gramian.shape[0]
-    name = getattr(direction, "__name__", type(direction).__name__)
     if not isinstance(weights, Tensor) or weights.shape != (tasks,):
         found = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
-        raise ValueError(f"Direction `{name}` must return weights of shape ({tasks},), found {found}.")
-    if not bool((weights.isfinite() & (weights >= 0)).all()):
-        raise ValueError(f"Direction `{name}` must return finite weights ≥ 0, found {weights.tolist()}.")
+        raise ValueError(f"Direction `{_name(direction)}` must return weights of shape ({tasks},), found {found}.")
     return weights.detach().to(gramian)
 
 
-def is_stationary(gramian: Tensor, weights: Tensor, own: Tensor, dtype: torch.dtype) -> bool:
-    r"""Whether d and every ∂L_t/∂θ_t vanish up to rounding: Pareto stationarity (Definition 3) of a batch.
+def check_weights(direction: Direction, weights: Tensor) -> None:
+    """Raise ValueError unless all weights are finite and not negative."""
+    if not (weights.isfinite() & (weights >= 0)).all():
+        raise ValueError(f"Direction `{_name(direction)}` must return finite weights ≥ 0, found {weights.tolist()}.")
+
+
+def _name(direction: Direction) -> str:
+    return getattr(direction, "__name__", type(direction).__name__)
+
+
+def is_stationary(gramian: Tensor, weights: Tensor, own: Tensor, dtype: torch.dtype) -> Tensor:
+    r"""() bool: whether d and every ∂L_t/∂θ_t vanish up to rounding, Pareto stationarity (Definition 3) of a batch.
 
     ‖d‖² = αᵀGα counts as zero beside the largest ‖α_t g_t‖², since the terms of a sum that cancels leave rounding of
     their size.
@@ -217,4 +255,4 @@ def is_stationary(gramian: Tensor, weights: Tensor, own: Tensor, dtype: torch.dt
     """
     largest = (weights.square() * gramian.diagonal()).max()
     rounding = max(10 * torch.finfo(torch.float64).eps, (10 * torch.finfo(dtype).eps) ** 2)
-    return bool(torch.maximum(weights @ gramian @ weights, own.max()) <= rounding * largest)
+    return torch.maximum(weights @ gramian @ weights, own.max()) <= rounding * largest

@@ -13,7 +13,8 @@ moves along its own gradient.
 Filatov and Merkulov (2021), "Fast Line Search for Multi-Task Learning", https://arxiv.org/abs/2110.00874.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import torch
@@ -21,11 +22,11 @@ from torch import Tensor
 
 from fastls.algorithms.directions import (
     Direction,
+    check_weights,
     compute_gramian,
-    compute_weights,
-    find_heard,
     get_direction,
     is_stationary,
+    weigh,
 )
 from fastls.algorithms.line_search import (
     Backtracking,
@@ -40,6 +41,7 @@ from fastls.algorithms.spaces import (
     LatentSpace,
     ParameterSpace,
     Passes,
+    Trials,
     check_finite,
     squared_norm,
     trainable,
@@ -62,17 +64,40 @@ class StepRecord:
         gain: ‖Jᵀd_z‖² / ‖d_z‖² for the latent methods (NaN where d_z = 0), else None: how far θ moves z along d_z.
             None where nothing moved.
         passes: encoder and decoder passes of this step.
+
+    A step with ``wait=False`` leaves `step_size`, `accepted` and `stationary` on the device, as scalar tensors.
     """
 
     losses: Tensor
     weights: Tensor
     slopes: Tensor | None
-    step_size: float
+    step_size: float | Tensor
     trials: int
-    accepted: bool
-    stationary: bool
+    accepted: bool | Tensor
+    stationary: bool | Tensor
     gain: Tensor | None
     passes: Passes
+
+    def read(self) -> "StepRecord":
+        """The record with step size and outcome as plain numbers: waits for the device if the step did not.
+
+        Raises:
+            FloatingPointError: a loss or a slope is NaN or infinite, which a step that does not wait cannot tell.
+        """
+        if not isinstance(self.step_size, Tensor):
+            return self
+        found = torch.cat([self.losses.double(), self.slopes]).tolist()
+        if not all(abs(value) < float("inf") for value in found):
+            raise FloatingPointError(
+                f"Losses and slopes at the start of a step must be finite, found {found}. The parameters have moved "
+                "since, and are spoiled; a smaller `lr` or `lr_ub` may keep the training from diverging."
+            )
+        return replace(
+            self,
+            step_size=self.step_size.item(),
+            accepted=bool(self.accepted),
+            stationary=bool(self.stationary),
+        )
 
 
 class MultiTaskOptimizer(torch.optim.Optimizer):
@@ -99,9 +124,13 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
         return rate
 
     @torch.no_grad()
-    def _move(self, direction: list[Tensor], step_size: float) -> None:
+    def _move(self, direction: list[Tensor], step_size: float | Tensor) -> None:
         """θ ← θ − η d for all groups at once; d has one tensor a parameter, in their order."""
-        torch._foreach_add_([p for group in self.param_groups for p in group["params"]], direction, alpha=-step_size)
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        if isinstance(step_size, Tensor):
+            torch._foreach_sub_(parameters, torch._foreach_mul(direction, step_size))
+        else:
+            torch._foreach_add_(parameters, direction, alpha=-step_size)
 
     def _check_parameters(self) -> None:
         """Raise where parameters have been frozen, unfrozen or exchanged since the optimizer was made."""
@@ -122,18 +151,31 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
 class MultiObjectiveOptimizer(MultiTaskOptimizer):
     """One `step` for the four corners; they differ in `space` and `line_search` alone."""
 
-    def __init__(self, model, lr, direction: str | Direction, space, line_search, on_failure: str = "floor"):
+    def __init__(
+        self, model, lr, direction: str | Direction, space, line_search, on_failure: str = "floor", wait: bool = True
+    ):
         if on_failure not in ("floor", "skip", "raise"):
             raise ValueError(f"`on_failure` must be 'floor', 'skip' or 'raise', found {on_failure!r}.")
+        parallel = getattr(line_search, "parallel", None) is not None
+        if parallel and not isinstance(space, LatentSpace):
+            raise ValueError("`Backtracking(parallel=...)` tries steps in latent space; use it with FBLS.")
+        if not wait and (on_failure == "raise" or line_search.needs_trials and not parallel):
+            raise ValueError(
+                "`wait=False` needs a step that the device can take alone: `Backtracking(parallel=...)` and an "
+                f"`on_failure` of 'floor' or 'skip', found {line_search} and {on_failure!r}."
+            )
         line_search.check_bound(lr)
         super().__init__(model, lr)
         self.direction = get_direction(direction)
         self.space = space
         self.line_search = line_search
         self.on_failure = on_failure
+        self.wait = wait
+        if getattr(line_search, "start", "bound") == "previous":
+            self.param_groups[0]["previous_step"] = math.inf  # here, so that `state_dict` has it
 
     def __getstate__(self) -> dict:
-        own = ("direction", "space", "line_search", "on_failure")
+        own = ("direction", "space", "line_search", "on_failure", "wait")
         return super().__getstate__() | {name: getattr(self, name) for name in own}
 
     @torch.enable_grad()
@@ -155,40 +197,55 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
             RuntimeError: the search failed and ``on_failure="raise"``.
         """
         self._check_parameters()
-        batch = Evaluation(self.model, inputs, targets, replayable=self.line_search.needs_trials)
+        batch = Evaluation(self.model, inputs, targets, self.line_search.needs_trials, check=self.wait)
         gradients = self.space.gradients(batch)  # (T, n)
         gramian = compute_gramian(gradients)  # (T, T)
         own = batch.own_slopes()
-        check_finite(self.model, gramian.diagonal() + own, "Squared gradients")
-        heard = find_heard(gramian, own)  # (T,)
-        weights = torch.zeros_like(own)  # (T,)
-        weights[heard] = compute_weights(self.direction, gramian[heard][:, heard])
+        if self.wait:
+            check_finite(self.model, gramian.diagonal() + own, "Squared gradients")
+        weights, heard = weigh(self.direction, gramian, own)  # (T,), (T,)
+        if self.wait:
+            check_weights(self.direction, weights)
         slopes = Slopes(own=own, shared=gramian @ weights)
-        if is_stationary(gramian, weights, slopes.own, gradients.dtype):
+        stationary = is_stationary(gramian, weights, own, gradients.dtype)
+        if self.wait and stationary:
             return self._record(batch, weights, slopes, SearchResult(0.0, 0, accepted=False), stationary=True)
 
         direction = weights.to(gradients) @ gradients  # (n,)
-        heard_slopes = Slopes(own[heard], slopes.shared[heard])
-
-        def phi(eta: float) -> Tensor:
-            return self.space.losses_at(batch, direction, eta)[heard]
-
-        result = self.line_search(phi, batch.losses[heard], heard_slopes, self.lr)
-        if not result.accepted:
-            result = self._on_failure(result, heard_slopes)
-        if result.step_size == 0:
+        result = self._search(batch, direction, heard, slopes)
+        if not self.wait:
+            result = result._replace(step_size=(~stationary).double() * result.step_size)
+        elif result.step_size == 0:
             return self._record(batch, weights, slopes, result)
         shared = self.space.shared_direction(batch, direction)
         self._move([*shared, *chain.from_iterable(batch.own_gradients)], result.step_size)
         gain = None
         if isinstance(self.space, LatentSpace):
-            gain = squared_norm(shared, batch.losses) / (weights @ slopes.shared)
-        return self._record(batch, weights, slopes, result, gain=gain)
+            gain = squared_norm(shared, batch.losses) / squared_norm([direction], batch.losses)
+        stationary = False if self.wait else stationary
+        return self._record(batch, weights, slopes, result, gain, stationary)
 
-    def _on_failure(self, result: SearchResult, slopes: Slopes) -> SearchResult:
-        if self.on_failure == "raise":
+    def _search(self, batch: Evaluation, direction: Tensor, heard: Tensor, slopes: Slopes) -> SearchResult:
+        """The line search over the tasks that are heard; what to do when it fails is decided here too."""
+        if self.wait:
+            chosen = heard.nonzero().squeeze(1)
+        else:  # of a length that the host knows: another task stands in for one that is not heard
+            chosen = torch.where(heard, torch.arange(len(heard), device=heard.device), heard.int().argmax())
+        slopes = Slopes(slopes.own[chosen], slopes.shared[chosen])
+        phi = Trials(self.space, batch, direction, chosen)
+        group = self.param_groups[0]
+        memory = {"previous": group["previous_step"]} if "previous_step" in group else {}
+        result = self.line_search(phi, batch.losses[chosen], slopes, self.lr, **memory)
+        if self.wait and isinstance(result.step_size, Tensor):
+            step_size, accepted = torch.stack([result.step_size, result.accepted.double()]).tolist()
+            result = SearchResult(step_size, result.trials, bool(accepted))
+        if memory:
+            group["previous_step"] = _select(result.accepted, result.step_size, math.inf)
+        if self.on_failure == "skip":
+            result = result._replace(step_size=_select(result.accepted, result.step_size, 0.0))
+        elif self.on_failure == "raise" and not result.accepted:
             raise RuntimeError(f"The line search failed: {search_failure(result, slopes)}; nothing has moved.")
-        return result if self.on_failure == "floor" else result._replace(step_size=0.0)
+        return result
 
     @staticmethod
     def _record(batch, weights, slopes, result, gain=None, stationary=False) -> StepRecord:
@@ -201,6 +258,13 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
             gain=gain,
             passes=batch.passes,
         )
+
+
+def _select(condition: bool | Tensor, value: float | Tensor, otherwise: float) -> float | Tensor:
+    """``value if condition else otherwise``, on the device where the condition is there."""
+    if isinstance(condition, Tensor):
+        return torch.where(condition, value, otherwise)
+    return value if condition else otherwise
 
 
 class SGD(MultiObjectiveOptimizer):
@@ -267,13 +331,14 @@ class MGDAUB(MultiObjectiveOptimizer):
 
     Args:
         model, lr, direction: as for `SGD`.
+        wait: as for `FBLS`.
 
     Raises:
         ValueError: as for `SGD`.
     """
 
-    def __init__(self, model: MultiTaskModel, lr: float, direction: str | Direction = "mgda"):
-        super().__init__(model, lr, direction, LatentSpace(), ConstantStep())
+    def __init__(self, model: MultiTaskModel, lr: float, direction: str | Direction = "mgda", wait: bool = True):
+        super().__init__(model, lr, direction, LatentSpace(), ConstantStep(), wait=wait)
 
 
 class FBLS(MultiObjectiveOptimizer):
@@ -287,9 +352,13 @@ class FBLS(MultiObjectiveOptimizer):
 
     Args:
         model, lr_ub, direction, line_search, on_failure: as for `BLS`.
+        wait: False lets the host run ahead of a GPU: a step then reads nothing from the device, but for the one copy of
+            `weigh` where T > 2, and for another where none of the first K parallel steps passed. It needs
+            ``Backtracking(parallel=K)``. The record stays on the device until `StepRecord.read`, which is also where a
+            loss that is not finite is reported; by then it has spoiled the parameters, as in plain SGD.
 
     Raises:
-        ValueError: as for `BLS`.
+        ValueError: as for `BLS`, or ``wait=False`` with a search that has to wait.
 
     Example:
         >>> from fastls.models.lenet import lenet
@@ -309,5 +378,6 @@ class FBLS(MultiObjectiveOptimizer):
         direction: str | Direction = "mgda",
         line_search: LineSearch | None = None,
         on_failure: str = "floor",
+        wait: bool = True,
     ):
-        super().__init__(model, lr_ub, direction, LatentSpace(), line_search or Backtracking(), on_failure)
+        super().__init__(model, lr_ub, direction, LatentSpace(), line_search or Backtracking(), on_failure, wait)

@@ -12,6 +12,7 @@ space              g_t                           trial                  step of 
 =================  ============================  =====================  ==============================
 """
 
+import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,9 +85,13 @@ class Evaluation:
         inputs: whatever the encoder takes.
         targets: task name -> target of its loss.
         replayable: keep the snapshots that trials start from.
+        check: whether to look at the losses, which waits for the device.
+
+    Raises:
+        FloatingPointError: a loss is NaN or infinite.
     """
 
-    def __init__(self, model: MultiTaskModel, inputs, targets: dict[str, Tensor], replayable: bool):
+    def __init__(self, model: MultiTaskModel, inputs, targets: dict[str, Tensor], replayable: bool, check: bool = True):
         check_targets(model, targets)
         self.model, self.inputs, self.targets = model, inputs, targets
         self.passes = Passes()
@@ -96,7 +101,7 @@ class Evaluation:
         self.encoder_start = Snapshot(model.encoder, device) if replayable else None
         self.z = self.encode()
         self.decoder_starts = [Snapshot(decoder, device) for decoder in model.decoders.values()] if replayable else None
-        self._evaluate_decoders()
+        self._evaluate_decoders(check)
 
     def encode(self) -> Tensor:
         """z(x, θ_sh), checked to be one tensor that carries a gradient."""
@@ -105,7 +110,7 @@ class Evaluation:
         check_latent(z)
         return z
 
-    def _evaluate_decoders(self) -> None:
+    def _evaluate_decoders(self, check: bool) -> None:
         copies = [self.z.detach().requires_grad_() for _ in self.model.tasks]
         losses = [
             task_loss(self.model, task, decoder(copy), self.targets)
@@ -113,7 +118,8 @@ class Evaluation:
         ]
         self.passes.decoder_forward += len(losses)
         self.losses = torch.stack([loss.detach() for loss in losses])
-        check_finite(self.model, self.losses, "Losses")
+        if check:
+            check_finite(self.model, self.losses, "Losses")
         owned = [list(parameters.values()) for parameters in self.decoder_parameters]
         leaves = copies + [parameter for parameters in owned for parameter in parameters]
         gradients = torch.autograd.grad(sum(losses), leaves, allow_unused=True, materialize_grads=True)
@@ -151,9 +157,38 @@ class Evaluation:
         self.passes.decoder_forward += len(losses)
         return torch.stack(losses)
 
+    @torch.no_grad()
+    def trial_losses_at_once(self, direction: Tensor, etas: Tensor) -> Tensor:
+        """(K, T) losses of the decoders at θ_t − η_k ∂L_t/∂θ_t, reading z − η_k d: one batched call a task."""
+        z, etas = self.z.detach(), etas.to(self.z)
+        losses = []
+        for task, start, parameters, gradients in zip(
+            self.model.tasks, self.decoder_starts, self.decoder_parameters, self.own_gradients, strict=True
+        ):
+
+            def trial(eta, buffers, task=task, start=start, parameters=parameters, gradients=gradients):
+                moved_by = {
+                    name: p.detach() - eta.to(p) * g for (name, p), g in zip(parameters.items(), gradients, strict=True)
+                }
+                output = functional_call(start.module, (moved_by, buffers), (z - eta * direction,))
+                return task_loss(self.model, task, output, self.targets)
+
+            # Buffers are batched too, since normalisation updates its running statistics in place.
+            buffers = {name: buffer.expand(len(etas), *buffer.shape).clone() for name, buffer in start.buffers.items()}
+            losses.append(torch.vmap(trial, randomness="same")(etas, buffers))
+        self.passes.decoder_forward += len(etas) * len(losses)
+        return torch.stack(losses, dim=1)
+
 
 class LatentSpace:
-    """g_t = ∂L_t/∂z, flattened over the whole batch. Trials cost decoder passes only."""
+    """g_t = ∂L_t/∂z, flattened over the whole batch. Trials cost decoder passes only, and several can be run as one.
+
+    Attributes:
+        batches_trials: false once a decoder was met that `torch.vmap` cannot batch.
+    """
+
+    def __init__(self):
+        self.batches_trials = True
 
     def gradients(self, evaluation: Evaluation) -> Tensor:
         """(T, B·d): no pass at all, the decoders' backward has left them."""
@@ -164,6 +199,20 @@ class LatentSpace:
         z = torch.add(evaluation.z.detach(), direction.view_as(evaluation.z), alpha=-eta)
         with evaluation.decoder_starts[0].replay():
             return evaluation.trial_losses(z, eta)
+
+    def losses_at_several(self, evaluation: Evaluation, direction: Tensor, etas: Tensor) -> Tensor | None:
+        """(K, T): `losses_at` for every step at once; None, said once, where a decoder cannot be batched."""
+        if not self.batches_trials:
+            return None
+        try:
+            with evaluation.decoder_starts[0].replay():
+                return evaluation.trial_losses_at_once(direction.view_as(evaluation.z), etas)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # what torch.vmap raises for what it cannot batch
+            self.batches_trials = False
+            warnings.warn(f"Trials run one by one, since torch.vmap cannot batch them: {error}", stacklevel=2)
+            return None
 
     def shared_direction(self, evaluation: Evaluation, direction: Tensor) -> list[Tensor]:
         """d_sh = (∂z/∂θ_sh)ᵀ d_z: the one backward through the encoder."""
@@ -206,6 +255,28 @@ class ParameterSpace:
         parameters = evaluation.encoder_parameters.values()
         pieces = direction.split([parameter.numel() for parameter in parameters])
         return [piece.view_as(parameter) for piece, parameter in zip(pieces, parameters, strict=True)]
+
+
+class Trials:
+    """φ of a step: the losses of the chosen tasks at a trial step, or at several.
+
+    Args:
+        space: where trials are made.
+        evaluation, direction: of the step.
+        chosen: indices of the tasks that a search sees.
+    """
+
+    def __init__(self, space, evaluation: Evaluation, direction: Tensor, chosen: Tensor):
+        self.space, self.evaluation, self.direction, self.chosen = space, evaluation, direction, chosen
+
+    def __call__(self, eta: float) -> Tensor:
+        """(T,)"""
+        return self.space.losses_at(self.evaluation, self.direction, eta)[self.chosen]
+
+    def many(self, etas: Tensor) -> Tensor | None:
+        """(K, T), or None; see `LatentSpace.losses_at_several`."""
+        losses = self.space.losses_at_several(self.evaluation, self.direction, etas)
+        return losses if losses is None else losses[:, self.chosen]
 
 
 def trainable(module: nn.Module) -> dict[str, Tensor]:

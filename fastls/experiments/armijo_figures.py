@@ -52,7 +52,7 @@ def accepted_intervals(cut: Cut, beta: float) -> pd.DataFrame:
     rows = []
     for task, which in chosen.items():
         passes = [
-            satisfies_armijo(value[which], start[which], cut.slopes[which], beta, eta)
+            bool(satisfies_armijo(value[which], start[which], cut.slopes[which], beta, eta))
             for eta, value in zip(steps, values, strict=True)
         ]
         edges = np.flatnonzero(np.diff([False, *passes, False]))  # where a run of accepted steps begins, and ends

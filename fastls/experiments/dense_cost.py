@@ -10,7 +10,7 @@ from fastls.experiments.runs import Training, load_data_of, make_header
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import Protocol
 from fastls.experiments.tables import compare_times, median_interval
-from fastls.experiments.timing import METHODS, PASSES, TimingConfig
+from fastls.experiments.timing import PASSES, TimingConfig
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _predict(timing: Run, passes: Run, names: list[str] | tuple[str, ...] = PASS
     """Method -> seconds of these passes in a step: how many it counted, times the median of one."""
     seconds = pd.DataFrame(passes.rows).median()
     counted = pd.DataFrame(timing.rows).groupby("method")[list(names)].mean()
-    return sum(counted[name] * seconds[f"seconds_{name}"] for name in names).reindex(list(METHODS))
+    return sum(counted[name] * seconds[f"seconds_{name}"] for name in names)
 
 
 def find_trials(timing: Run, passes: Run, ratio: float) -> float:

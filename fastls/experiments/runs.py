@@ -35,6 +35,7 @@ class RunConfig:
         lr: constant step size, or the upper bound lr_ub of a search.
         direction: rule for the common direction; None for EqualWeight.
         beta, gamma, floor, form: of the Armijo test; None without a search.
+        start: "previous" for searches that begin near the last accepted step; None for the bound, as in the paper.
         decay_every: epochs after which `lr` is halved, again and again; None for never.
         data_options, model_options: (name, value) pairs, further arguments of the workload's loader and model.
         batch_size, epochs, seed, device: as usual; the seed decides initial weights, order of batches and dropout.
@@ -56,6 +57,7 @@ class RunConfig:
     gamma: float | None = None
     floor: float | None = None
     form: int | None = None
+    start: str | None = None
     decay_every: int | None = None
     batch_size: int = 256
     device: str = "cpu"
@@ -87,7 +89,7 @@ def make_optimizer(config: RunConfig, model: MultiTaskModel):
     constant = {"SGD": fastls.SGD, "SGD, T forwards": SGDSeparateForwards, "MGDA-UB": fastls.MGDAUB}
     if config.method in constant:
         return constant[config.method](model, config.lr, config.direction)
-    search = fastls.Backtracking(config.beta, config.gamma, config.floor, config.form)
+    search = fastls.Backtracking(config.beta, config.gamma, config.floor, config.form, start=config.start or "bound")
     return {"BLS": fastls.BLS, "FBLS": fastls.FBLS}[config.method](model, config.lr, config.direction, search)
 
 
@@ -261,6 +263,7 @@ class Training:
 
 def summarize_steps(records: list[fastls.StepRecord], bound: float) -> dict:
     """Step sizes, trials, gain and passes of an epoch's steps."""
+    records = [record.read() for record in records]
     steps = np.array([record.step_size for record in records])
     low, median, high = np.quantile(steps, [0.05, 0.5, 0.95])
     gains = [float(record.gain) for record in records if record.gain is not None]

@@ -100,7 +100,7 @@ MIN_NORM_WEIGHT = Exercise(
 
 
 def armijo(new_losses: Tensor, losses: Tensor, slopes: Tensor, eta: float, beta: float) -> bool:
-    return satisfies_armijo(new_losses, losses, slopes, beta, eta)
+    return bool(satisfies_armijo(new_losses, losses, slopes, beta, eta))
 
 
 def _below_the_line(new_losses, losses, slopes, eta, beta) -> Tensor:

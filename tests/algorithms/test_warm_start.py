@@ -1,0 +1,80 @@
+"""A search that begins near the last accepted step, and forgets it when it fails."""
+
+import io
+
+import pytest
+import torch
+from helpers import SEARCHES, batch, copies, equal, mlp
+
+from fastls import FBLS, Backtracking
+from fastls.algorithms.line_search import Slopes
+
+SLOPES = Slopes(own=torch.zeros(1), shared=torch.tensor([8.0]))
+
+
+def parabola(eta: float) -> torch.Tensor:
+    """L = (1 − 4η)²: the slope is 8, and β = 1/2 accepts up to η = 1/4."""
+    return torch.tensor([(1 - 4 * eta) ** 2])
+
+
+def search(previous: float, **options):
+    return Backtracking(0.4, 0.5, **options)(parabola, torch.ones(1), SLOPES, 1.0, previous)
+
+
+def test_the_first_trial_is_growth_times_the_previous_step():
+    assert search(0.2, start="previous", growth=1.25)[:2] == (0.25, 1)
+    assert search(0.25, start="previous", growth=2.0)[:2] == (0.25, 2)
+
+
+def test_the_bound_holds_and_is_where_the_first_search_begins():
+    assert search(float("inf"), start="previous") == search(float("inf"))
+    assert search(0.9, start="previous", growth=5.0) == search(0.9)
+
+
+@pytest.mark.parametrize("algorithm", SEARCHES)
+def test_a_step_begins_where_the_last_one_ended(algorithm):
+    model = mlp()
+    optimizer = algorithm(model, 100.0, line_search=Backtracking(start="previous", growth=1.5))
+    inputs, targets = batch()
+    first = optimizer.step(inputs, targets)
+    second = optimizer.step(inputs, targets)
+    assert first.accepted and first.trials > 2
+    assert second.step_size == pytest.approx(1.5 * first.step_size * 0.5 ** (second.trials - 1), rel=1e-12)
+
+
+def test_a_failed_search_sends_the_next_one_to_the_bound():
+    model, (inputs, targets) = mlp(), batch()
+    optimizer = FBLS(model, 1.0, line_search=Backtracking(floor=0.9, start="previous"))
+    optimizer.param_groups[0]["previous_step"] = 0.95
+    optimizer.line_search = Backtracking(beta=0.999, floor=0.9, start="previous")
+    assert not optimizer.step(inputs, targets).accepted
+    assert optimizer.param_groups[0]["previous_step"] == float("inf")
+
+
+@pytest.mark.parametrize("algorithm", SEARCHES)
+def test_a_resumed_training_goes_on_bit_for_bit(algorithm):
+    def make():
+        model = mlp()
+        return model, algorithm(model, 10.0, line_search=Backtracking(start="previous"))
+
+    whole, optimizer = make()
+    for step in range(6):
+        optimizer.step(*batch(seed=step))
+    half, optimizer = make()
+    for step in range(3):
+        optimizer.step(*batch(seed=step))
+    file = io.BytesIO()
+    torch.save([half.state_dict(), optimizer.state_dict()], file)
+    file.seek(0)
+    resumed, optimizer = make()
+    for part, state in zip((resumed, optimizer), torch.load(file, weights_only=True), strict=True):
+        part.load_state_dict(state)
+    for step in range(3, 6):
+        optimizer.step(*batch(seed=step))
+    assert equal(copies(resumed), copies(whole))
+
+
+@pytest.mark.parametrize(("options", "message"), [({"start": "last"}, "start"), ({"growth": 1.0}, "growth")])
+def test_bad_parameters_are_named(options, message):
+    with pytest.raises(ValueError, match=rf"`Backtracking\({message}=...\)` must be"):
+        Backtracking(**options)
