@@ -213,6 +213,7 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
 
         direction = weights.to(gradients) @ gradients  # (n,)
         result = self._search(batch, direction, heard, slopes)
+        batch.trial_buffers.clear()  # the encoder's backward needs the room
         if not self.wait:
             result = result._replace(step_size=(~stationary).double() * result.step_size)
         elif result.step_size == 0:

@@ -102,6 +102,9 @@ class Evaluation:
         self.z = self.encode()
         self.decoder_starts = [Snapshot(decoder, device) for decoder in model.decoders.values()] if replayable else None
         self._evaluate_decoders(check)
+        # Where trials put θ_t − η ∂L_t/∂θ_t: made once, since fresh memory costs more than the sum, shared by decoders
+        # of equal shapes, and let go of after the search.
+        self.trial_buffers: dict[tuple, Tensor] = {}
 
     def encode(self) -> Tensor:
         """z(x, θ_sh), checked to be one tensor that carries a gradient."""
@@ -148,14 +151,22 @@ class Evaluation:
     @torch.no_grad()
     def trial_losses(self, z: Tensor, eta: float) -> Tensor:
         """(T,) losses of the decoders at θ_t − η ∂L_t/∂θ_t, reading z."""
-        losses = [
-            task_loss(self.model, task, start.call(moved(parameters, gradients, eta), z), self.targets)
-            for task, start, parameters, gradients in zip(
-                self.model.tasks, self.decoder_starts, self.decoder_parameters, self.own_gradients, strict=True
-            )
-        ]
+        losses = []
+        for task, start, parameters, gradients in zip(
+            self.model.tasks, self.decoder_starts, self.decoder_parameters, self.own_gradients, strict=True
+        ):
+            trial = {name: self._trial_buffer(name, parameter) for name, parameter in parameters.items()}
+            for parameter, gradient, out in zip(parameters.values(), gradients, trial.values(), strict=True):
+                torch.add(parameter, gradient, alpha=-eta, out=out)
+            losses.append(task_loss(self.model, task, start.call(trial, z), self.targets))
         self.passes.decoder_forward += len(losses)
         return torch.stack(losses)
+
+    def _trial_buffer(self, name: str, parameter: Tensor) -> Tensor:
+        key = (name, parameter.shape, parameter.stride(), parameter.dtype)
+        if key not in self.trial_buffers:
+            self.trial_buffers[key] = torch.empty_like(parameter)
+        return self.trial_buffers[key]
 
     @torch.no_grad()
     def trial_losses_at_once(self, direction: Tensor, etas: Tensor) -> Tensor:
