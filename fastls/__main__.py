@@ -7,6 +7,7 @@ from importlib import import_module
 # Modules of fastls.datasets, each with SOURCES, HOW_TO_GET, find_source, load_<name> and, where there is a download,
 # download_<name>; Cityscapes asks for a registration instead.
 DOWNLOADS = ("multimnist", "cifar10", "stsb")
+BENCHMARKS = ("multimnist", "cifar10", "cityscapes", "bert")
 DATA_SETS = ("multimnist", "cifar10", "cityscapes", "stsb")
 
 
@@ -48,6 +49,14 @@ def _make_parser() -> argparse.ArgumentParser:
     exercises = commands.add_parser("exercises", help="write the notebooks' exercise forms, without solutions")
     exercises.set_defaults(command=_write_exercises)
 
+    bench = commands.add_parser("bench", help="time a step of every method, interleaved, beside the least it can cost")
+    bench.add_argument("workload", nargs="?", default="all", choices=(*BENCHMARKS, "all"), help="default: all")
+    bench.add_argument("--size", default="laptop", choices=("tiny", "laptop", "gpu"), help="default: laptop")
+    bench.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
+    bench.add_argument("--tasks", type=int, metavar="T", help="tasks of cifar10 (default 10)")
+    bench.add_argument("--record", action="store_true", help="write to figures and data/runs, not to build/bench")
+    bench.set_defaults(command=_bench)
+
     data = commands.add_parser("data", help="list the data sets, or download one")
     data.set_defaults(command=_list_data)
     download = data.add_subparsers(metavar="download").add_parser("download", help="fetch a data set")
@@ -77,6 +86,20 @@ def _write_exercises(options: argparse.Namespace) -> int:
 
     for path in write_exercises():
         print(path.relative_to(ROOT))
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from fastls.environment import resolve_device
+    from fastls.experiments.bench import write_benchmarks
+    from fastls.experiments.store import RunStore
+    from fastls.paths import DATA, FIGURES, ROOT
+
+    folder, runs = (FIGURES, DATA / "runs") if options.record else (ROOT / "build" / "bench", ROOT / "build" / "runs")
+    names = BENCHMARKS if options.workload == "all" else (options.workload,)
+    device = resolve_device(options.device)
+    for text in write_benchmarks(names, options.size, device, options.tasks, RunStore(runs), folder):
+        print(text, end="\n\n", flush=True)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Peak memory of the five methods: the weights, buffers, activations and gradients that a training holds at once.
+"""Peak memory of the methods: the weights, buffers, activations and gradients that a training holds at once.
 
 On a GPU torch's allocator counts; on a CPU the allocations and releases that torch's profiler saw are added up, so that
 the result does not depend on the machine's other work.
@@ -33,9 +33,11 @@ class MemoryConfig:
 
     Attributes:
         protocol: data, batch size, device and options; its sweep is not used.
+        methods: what is measured.
     """
 
     protocol: Protocol
+    methods: tuple[str, ...] = METHODS
 
     @property
     def label(self) -> str:
@@ -43,7 +45,7 @@ class MemoryConfig:
 
     @property
     def identity(self) -> dict:
-        identity = TimingConfig(self.protocol, rounds=1).identity
+        identity = TimingConfig(self.protocol, rounds=1, methods=self.methods).identity
         return {name: value for name, value in identity.items() if name not in ("n_train", "rounds")}
 
 
@@ -65,7 +67,7 @@ def _measure(config: MemoryConfig) -> tuple[dict, list[dict]]:
     data = load_data_of(size)
     batch = replace(data, train=data.train.first(size.batch_size))
     rows = []
-    for method in METHODS:
+    for method in config.methods:
         run = TimingConfig(size, rounds=1).method_config(method)
         peak = measure_peak(partial(Training, run, batch), _take_two_steps, size.device)
         rows.append({"method": method, "peak_mb": round(peak / MEGABYTE, 2)})

@@ -16,6 +16,7 @@ from fastls.datasets.common import MultiTaskData
 from fastls.environment import describe_environment
 from fastls.experiments.sgd_reading import SGDSeparateForwards
 from fastls.experiments.store import Run, RunStore, StoreError
+from fastls.experiments.torchjd_peer import TorchJDMGDA
 from fastls.experiments.workloads import get_workload
 from fastls.models.multitask import MultiTaskModel
 from fastls.paths import write_atomically
@@ -31,10 +32,11 @@ class RunConfig:
 
     Attributes:
         dataset, source, n_train, n_test: the data, as its loader takes them; source is resolved, never "auto".
-        method: "SGD", "BLS", "MGDA-UB", "FBLS" or "EqualWeight"; "SGD, T forwards" for the timing of BERT.
+        method: "SGD", "BLS", "MGDA-UB", "FBLS" or "EqualWeight"; for timings "SGD, T forwards" and "TorchJD MGDA".
         lr: constant step size, or the upper bound lr_ub of a search.
         direction: rule for the common direction; None for EqualWeight.
         beta, gamma, floor, form: of the Armijo test; None without a search.
+        parallel: steps tried at once; None for one by one.
         start: "previous" for searches that begin near the last accepted step; None for the bound, as in the paper.
         decay_every: epochs after which `lr` is halved, again and again; None for never.
         data_options, model_options: (name, value) pairs, further arguments of the workload's loader and model.
@@ -57,6 +59,7 @@ class RunConfig:
     gamma: float | None = None
     floor: float | None = None
     form: int | None = None
+    parallel: int | None = None
     start: str | None = None
     decay_every: int | None = None
     batch_size: int = 256
@@ -86,10 +89,14 @@ def make_optimizer(config: RunConfig, model: MultiTaskModel):
     """The optimizer of a configuration."""
     if config.method == "EqualWeight":
         return fastls.EqualWeight(model, config.lr)
+    if config.method == "TorchJD MGDA":
+        return TorchJDMGDA(model, config.lr)
     constant = {"SGD": fastls.SGD, "SGD, T forwards": SGDSeparateForwards, "MGDA-UB": fastls.MGDAUB}
     if config.method in constant:
         return constant[config.method](model, config.lr, config.direction)
-    search = fastls.Backtracking(config.beta, config.gamma, config.floor, config.form, start=config.start or "bound")
+    search = fastls.Backtracking(
+        config.beta, config.gamma, config.floor, config.form, config.parallel, config.start or "bound"
+    )
     return {"BLS": fastls.BLS, "FBLS": fastls.FBLS}[config.method](model, config.lr, config.direction, search)
 
 

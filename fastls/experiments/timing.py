@@ -15,7 +15,9 @@ from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import LR_UB, SEARCH, Protocol
 
 METHODS = ("EqualWeight", "SGD", "BLS", "MGDA-UB", "FBLS")
-WARM_START = "FBLS, warm start"  # searches begin at the previous step in place of lr_ub
+WARM_START, PARALLEL = "FBLS, warm start", "FBLS, parallel"
+# FBLS with options: searches that begin at the previous step in place of lr_ub; eight steps tried at once.
+VARIANTS = {WARM_START: {"start": "previous"}, PARALLEL: {"parallel": 8}}
 LR = 0.1
 PASSES = tuple(field.name for field in fields(Passes))
 WARM_UP_IMAGES = 2_560
@@ -49,8 +51,8 @@ class TimingConfig:
         return data | {"rounds": self.rounds, "methods": list(self.methods), "lr": self.lr, "lr_ub": LR_UB, **SEARCH}
 
     def method_config(self, method: str) -> RunConfig:
-        if method == WARM_START:
-            return self.protocol.run("FBLS", LR_UB, seed=0, **SEARCH, start="previous")
+        if method in VARIANTS:
+            return self.protocol.run("FBLS", LR_UB, seed=0, **SEARCH, **VARIANTS[method])
         if method in ("BLS", "FBLS"):
             return self.protocol.run(method, LR_UB, seed=0, **SEARCH)
         return self.protocol.run(method, self.lr, seed=0)

@@ -233,6 +233,7 @@ class TestConfig:
         "gamma": 0.8,
         "floor": 1e-9,
         "form": 7,
+        "parallel": 4,
         "start": "previous",
         "decay_every": 1,
         "batch_size": 32,

@@ -1,0 +1,192 @@
+"""What a step costs on each workload, beside the least that one can cost: ``python -m fastls bench``.
+
+The least is equal-weight SGD: one encoder forward and backward, each decoder once forward and backward. All methods
+take the same batches in turn, see `fastls.experiments.timing`; the targets say how close to that least each should be.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+
+from fastls.experiments.frames import provenance
+from fastls.experiments.memory import MemoryConfig, execute_memory
+from fastls.experiments.step_profile import ProfileConfig, execute_profile
+from fastls.experiments.store import Run, RunStore
+from fastls.experiments.sweeps import Protocol
+from fastls.experiments.tables import median_interval, seconds_by_round, to_markdown, write_table
+from fastls.experiments.timing import METHODS, PARALLEL, PASSES, WARM_START, TimingConfig, execute_timing
+
+PEER = "TorchJD MGDA"
+DATA_SETS = {"multimnist": "multimnist", "cifar10": "cifar10", "cityscapes": "cityscapes", "bert": "stsb"}
+
+_PSPNET = (("encoder", "resnet50"), ("stages", 4), ("channels", 512), ("weights", "none"))
+_BERT_BASE = (("layers", 12), ("width", 768), ("decoder_width", 768), ("weights", "random"))
+# Size -> workload -> batch size, steps of a round, rounds, data and model options.
+SIZES = {
+    "laptop": {
+        "multimnist": (256, 20, 10, (), ()),
+        "cifar10": (256, 1, 8, (), ()),
+        "cityscapes": (4, 1, 10, (("size", (64, 128)),), _PSPNET),
+        "bert": (12, 1, 6, (), _BERT_BASE),
+    },
+    "gpu": {
+        "multimnist": (256, 100, 20, (), ()),
+        "cifar10": (256, 10, 10, (), ()),
+        "cityscapes": (8, 5, 10, (("size", (256, 512)),), _PSPNET),
+        "bert": (32, 10, 10, (), _BERT_BASE),
+    },
+    "tiny": {
+        "multimnist": (16, 2, 2, (), ()),
+        "cifar10": (4, 1, 2, (), ()),
+        "cityscapes": (2, 1, 2, (("size", (32, 64)),), (("encoder", "resnet18"), ("stages", 2), ("channels", 8))),
+        "bert": (4, 1, 2, (), (("layers", 1), ("width", 64), ("decoder_width", 64))),
+    },
+}
+
+# Workload -> method, rival, limit of their ratio, and whether it is the most or the least.
+TARGETS = {
+    "multimnist": [("EqualWeight", 1.20), ("SGD", 1.00), ("MGDA-UB", 1.10), (PEER, 1.5)],
+    "cifar10": [("EqualWeight", 1.05), ("SGD", 0.15), ("MGDA-UB", 1.05), (PEER, 7.0)],
+    "cityscapes": [("EqualWeight", 1.30), ("SGD", 1.00), ("MGDA-UB", 1.20)],
+    "bert": [("EqualWeight", 1.05), ("SGD", 0.45), ("MGDA-UB", 1.05), (PEER, 2.0)],
+}
+MOST_MEMORY = 1.15  # of equal-weight SGD's peak
+
+
+def make_timing(workload: str, size: str, device: str, tasks: int | None = None) -> TimingConfig:
+    """The interleaved timing of a workload, on its real data where they are found.
+
+    Args:
+        workload: a key of `DATA_SETS`.
+        size: a key of `SIZES`.
+        device: "cpu" or "cuda".
+        tasks: for "cifar10", how many tasks.
+
+    Raises:
+        ValueError: `tasks` for another workload than "cifar10".
+    """
+    if tasks is not None and workload != "cifar10":
+        raise ValueError(f"`tasks` can be chosen for cifar10 alone, found it with {workload}.")
+    dataset = DATA_SETS[workload]
+    batch_size, steps, rounds, data_options, model_options = SIZES[size][workload]
+    protocol = Protocol(
+        dataset,
+        import_module(f"fastls.datasets.{dataset}").find_source(),
+        n_train=batch_size * steps,
+        n_test=1 if dataset != "multimnist" else 10,
+        epochs=1,
+        seeds=1,
+        device=device,
+        batch_size=batch_size,
+        data_options=data_options,
+        model_options=model_options + ((("tasks", tasks),) if tasks else ()),
+    )
+    peer = (PEER,) if find_spec("torchjd") else ()
+    return TimingConfig(protocol, rounds, (*METHODS, WARM_START, PARALLEL, *peer))
+
+
+def run_benchmark(config: TimingConfig, store: RunStore) -> tuple[Run, Run, Run]:
+    """Times, peak memory and profile, measured where they are not stored.
+
+    Raises:
+        StoreError: a stored file is corrupt.
+        DataError: the data set is missing or damaged.
+    """
+    timing = execute_timing(config, store)
+    memory = execute_memory(MemoryConfig(config.protocol, config.methods), store)
+    return timing, memory, execute_profile(ProfileConfig(config.protocol), store)
+
+
+def compare_steps(timing: Run, memory: Run) -> pd.DataFrame:
+    """Milliseconds a step with interval, ratios to EqualWeight and to SGD, trials and passes of a step, peak memory.
+
+    Ratios are medians over the rounds, each taken within its round.
+    """
+    seconds = seconds_by_round(timing)
+    rows = pd.DataFrame(timing.rows)
+    counted = rows.groupby("method")[["trials", *PASSES]].mean().rename(columns=lambda name: name.replace("_", " "))
+    peaks = pd.DataFrame(memory.rows).set_index("method")["peak_mb"]
+    table = []
+    for method in dict.fromkeys(rows["method"]):
+        row = {"method": method}
+        scale = 1000 / rows["steps"].iloc[0]
+        row |= _interval("ms a step", scale * seconds[method])
+        row |= _interval("/ EqualWeight", seconds[method] / seconds["EqualWeight"])
+        row |= _interval("/ SGD", seconds[method] / seconds["SGD"])
+        row |= {"n": len(seconds)} | counted.loc[method].to_dict()
+        table.append(row | {"peak MB": peaks[method], "memory / EqualWeight": peaks[method] / peaks["EqualWeight"]})
+    return pd.DataFrame(table)
+
+
+def _interval(name: str, values: Sequence[float]) -> dict:
+    median, low, high = median_interval(values)
+    return {name: median, f"low, {name}": low, f"high, {name}": high}
+
+
+def judge_targets(workload: str, timing: Run, memory: Run) -> list[dict]:
+    """Each target of a workload against its measurement, for FBLS as in the paper and with a warm start.
+
+    "met" or "not met" by the median; "by its interval too" where the whole 95 % interval is on that side.
+    """
+    seconds = seconds_by_round(timing)
+    peaks = pd.DataFrame(memory.rows).set_index("method")["peak_mb"]
+    judged = []
+    for method in (name for name in ("FBLS", WARM_START) if name in seconds):
+        for rival, limit in TARGETS[workload]:
+            if rival not in seconds:
+                continue
+            if rival == PEER:
+                names, sign, ratio = (PEER, method), "≥", seconds[PEER] / seconds[method]
+            else:
+                names, sign, ratio = (method, rival), "≤", seconds[method] / seconds[rival]
+            judged.append(judge_target(workload, " / ".join(names), sign, limit, *median_interval(ratio), len(ratio)))
+        share = peaks[method] / peaks["EqualWeight"]
+        name = f"{method} / EqualWeight, peak memory"
+        judged.append(judge_target(workload, name, "≤", MOST_MEMORY, share, share, share, 1))
+    return judged
+
+
+def judge_target(workload: str, ratio: str, sign: str, limit: float, median: float, low: float, high: float, n: int):
+    """A row of the table of targets."""
+    met, inside = (median <= limit, high <= limit) if sign == "≤" else (median >= limit, low >= limit)
+    outside = low > limit if sign == "≤" else high < limit
+    return {
+        "workload": workload,
+        "ratio": ratio,
+        "target": f"{sign} {limit:.2f}",
+        "measured": median,
+        "low": low,
+        "high": high,
+        "n": n,
+        "verdict": ("met" if met else "not met") + ("" if inside or outside else ", undecided by its interval"),
+    }
+
+
+def write_benchmarks(names: Sequence[str], size: str, device: str, tasks: int | None, store: RunStore, folder: Path):
+    """Run the benchmarks, write a table each and the table of targets; yields the text of each as it is done."""
+    judged = []
+    for name in names:
+        timing, memory, profiled = run_benchmark(make_timing(name, size, device, tasks), store)
+        notes = [
+            f"Times: {provenance([timing])}. Memory: {provenance([memory])}.",
+            "Milliseconds and ratios are medians over n interleaved rounds, with 95 % bootstrap intervals; a ratio is "
+            "taken within a round. Passes are means per step; a decoder pass is that of one task, also where K steps "
+            "are tried at once. Peak memory: weights, buffers, activations, gradients.",
+            "What a step of FBLS spends its time on (torch.profiler):",
+            to_markdown(pd.DataFrame(profiled.rows)),
+        ]
+        table = compare_steps(timing, memory)
+        write_table(table, f"bench-{name}", folder, f"Benchmark, {name}: what a step costs", notes)
+        judged += judge_targets(name, timing, memory)
+        yield "\n\n".join([f"**{name}**", to_markdown(table), *notes])
+    targets = pd.DataFrame(judged)
+    notes = [
+        "The verdict is that of the median; undecided by its interval means that the 95 % interval reaches over the "
+        "target. FBLS is the paper's, which returns to its bound at every step; the warm start is `Backtracking("
+        'start="previous")`. Ratios as in the tables of the workloads.'
+    ]
+    write_table(targets, "bench-targets", folder, "Benchmark: targets for the cost of a step", notes)
+    yield "\n\n".join(["**targets**", to_markdown(targets), *notes])
