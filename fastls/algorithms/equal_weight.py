@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fastls.algorithms.line_search import ConstantStep
-from fastls.algorithms.optimizers import MultiTaskOptimizer, StepRecord
+from fastls.algorithms.multitask_optimizer import MultiTaskOptimizer, StepRecord
 from fastls.algorithms.spaces import Passes, check_finite, check_latent, check_targets, task_loss
 from fastls.models.multitask import MultiTaskModel
 

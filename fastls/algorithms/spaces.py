@@ -100,8 +100,8 @@ class Evaluation:
         device = next(iter(self.encoder_parameters.values())).device
         self.encoder_start = Snapshot(model.encoder, device) if replayable else None
         self.z = self.encode()
-        self.decoder_starts = [Snapshot(decoder, device) for decoder in model.decoders.values()] if replayable else None
-        self._evaluate_decoders(check)
+        self.decoder_starts: list[Snapshot] = []
+        self._evaluate_decoders(check, replayable)
         # Where trials put θ_t − η ∂L_t/∂θ_t: made once, since fresh memory costs more than the sum, shared by decoders
         # of equal shapes, and let go of after the search.
         self.trial_buffers: dict[tuple, Tensor] = {}
@@ -113,12 +113,13 @@ class Evaluation:
         check_latent(z)
         return z
 
-    def _evaluate_decoders(self, check: bool) -> None:
+    def _evaluate_decoders(self, check: bool, replayable: bool) -> None:
         copies = [self.z.detach().requires_grad_() for _ in self.model.tasks]
-        losses = [
-            task_loss(self.model, task, decoder(copy), self.targets)
-            for (task, decoder), copy in zip(self.model.decoders.items(), copies, strict=True)
-        ]
+        losses = []
+        for (task, decoder), copy in zip(self.model.decoders.items(), copies, strict=True):
+            if replayable:
+                self.decoder_starts.append(Snapshot(decoder, self.z.device))
+            losses.append(task_loss(self.model, task, decoder(copy), self.targets))
         self.passes.decoder_forward += len(losses)
         self.losses = torch.stack([loss.detach() for loss in losses])
         if check:
@@ -148,19 +149,20 @@ class Evaluation:
         self.passes.encoder_backward += 1
         return list(gradients)
 
-    @torch.no_grad()
     def trial_losses(self, z: Tensor, eta: float) -> Tensor:
         """(T,) losses of the decoders at θ_t − η ∂L_t/∂θ_t, reading z."""
-        losses = []
-        for task, start, parameters, gradients in zip(
-            self.model.tasks, self.decoder_starts, self.decoder_parameters, self.own_gradients, strict=True
-        ):
-            trial = {name: self._trial_buffer(name, parameter) for name, parameter in parameters.items()}
-            for parameter, gradient, out in zip(parameters.values(), gradients, trial.values(), strict=True):
-                torch.add(parameter, gradient, alpha=-eta, out=out)
-            losses.append(task_loss(self.model, task, start.call(trial, z), self.targets))
-        self.passes.decoder_forward += len(losses)
-        return torch.stack(losses)
+        return torch.stack([self.trial_loss(t, z, eta) for t in range(len(self.model.tasks))])
+
+    @torch.no_grad()
+    def trial_loss(self, t: int, z: Tensor, eta: float) -> Tensor:
+        """The loss of task number t at θ_t − η ∂L_t/∂θ_t, reading z."""
+        parameters, start = self.decoder_parameters[t], self.decoder_starts[t]
+        trial = {name: self._trial_buffer(name, parameter) for name, parameter in parameters.items()}
+        for parameter, gradient, out in zip(parameters.values(), self.own_gradients[t], trial.values(), strict=True):
+            torch.add(parameter, gradient, alpha=-eta, out=out)
+        self.passes.decoder_forward += 1
+        with start.replay():
+            return task_loss(self.model, self.model.tasks[t], start.call(trial, z), self.targets)
 
     def _trial_buffer(self, name: str, parameter: Tensor) -> Tensor:
         key = (name, parameter.shape, parameter.stride(), parameter.dtype)
@@ -186,7 +188,8 @@ class Evaluation:
 
             # Buffers are batched too, since normalisation updates its running statistics in place.
             buffers = {name: buffer.expand(len(etas), *buffer.shape).clone() for name, buffer in start.buffers.items()}
-            losses.append(torch.vmap(trial, randomness="same")(etas, buffers))
+            with start.replay():
+                losses.append(torch.vmap(trial, randomness="same")(etas, buffers))
         self.passes.decoder_forward += len(etas) * len(losses)
         return torch.stack(losses, dim=1)
 
@@ -208,16 +211,14 @@ class LatentSpace:
     def losses_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
         """(T,): L_t(z − η d_z, θ_t − η ∂L_t/∂θ_t)."""
         z = torch.add(evaluation.z.detach(), direction.view_as(evaluation.z), alpha=-eta)
-        with evaluation.decoder_starts[0].replay():
-            return evaluation.trial_losses(z, eta)
+        return evaluation.trial_losses(z, eta)
 
     def losses_at_several(self, evaluation: Evaluation, direction: Tensor, etas: Tensor) -> Tensor | None:
         """(K, T): `losses_at` for every step at once; None, said once, where a decoder cannot be batched."""
         if not self.batches_trials:
             return None
         try:
-            with evaluation.decoder_starts[0].replay():
-                return evaluation.trial_losses_at_once(direction.view_as(evaluation.z), etas)
+            return evaluation.trial_losses_at_once(direction.view_as(evaluation.z), etas)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:  # what torch.vmap raises for what it cannot batch

@@ -9,6 +9,7 @@ from fastls.experiments.store import Run
 METRICS = ("train_loss", "test_loss", "train_error", "test_error")
 CONSTANT = ("EqualWeight", "SGD", "MGDA-UB")  # variants with a step size to choose
 PAPER_BATCH = 256
+OPTIONS = {"gain": "match_gain", "decay": "decay_every"}  # what a variant is called by -> field that is then set
 
 
 class MixedDataError(ValueError):
@@ -38,7 +39,7 @@ def to_frame(runs: Sequence[Run]) -> pd.DataFrame:
 
 def variant(config: dict) -> str:
     """The name under which a figure shows a run."""
-    return config["method"] + ("+decay" if "decay_every" in config else "")
+    return config["method"] + "".join(f"+{what}" for what, field in OPTIONS.items() if field in config)
 
 
 def provenance(runs: Sequence[Run]) -> str:

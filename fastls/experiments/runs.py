@@ -32,11 +32,13 @@ class RunConfig:
 
     Attributes:
         dataset, source, n_train, n_test: the data, as its loader takes them; source is resolved, never "auto".
-        method: "SGD", "BLS", "MGDA-UB", "FBLS" or "EqualWeight"; for timings "SGD, T forwards" and "TorchJD MGDA".
+        method: "SGD", "BLS", "MGDA-UB", "FBLS", "EqualWeight" or "BlockFBLS"; for timings also "SGD, T forwards" and
+            "TorchJD MGDA".
         lr: constant step size, or the upper bound lr_ub of a search.
         direction: rule for the common direction; None for EqualWeight.
         beta, gamma, floor, form: of the Armijo test; None without a search.
         parallel: steps tried at once; None for one by one.
+        match_gain: whether trials of FBLS go as far along d_z as the step will; None for no, as in the paper.
         start: "previous" for searches that begin near the last accepted step; None for the bound, as in the paper.
         decay_every: epochs after which `lr` is halved, again and again; None for never.
         data_options, model_options: (name, value) pairs, further arguments of the workload's loader and model.
@@ -61,6 +63,7 @@ class RunConfig:
     form: int | None = None
     parallel: int | None = None
     start: str | None = None
+    match_gain: bool | None = None
     decay_every: int | None = None
     batch_size: int = 256
     device: str = "cpu"
@@ -91,13 +94,17 @@ def make_optimizer(config: RunConfig, model: MultiTaskModel):
         return fastls.EqualWeight(model, config.lr)
     if config.method == "TorchJD MGDA":
         return TorchJDMGDA(model, config.lr)
+    if config.method == "BlockFBLS":
+        return fastls.BlockFBLS(model, config.direction, config.beta)
     constant = {"SGD": fastls.SGD, "SGD, T forwards": SGDSeparateForwards, "MGDA-UB": fastls.MGDAUB}
     if config.method in constant:
         return constant[config.method](model, config.lr, config.direction)
     search = fastls.Backtracking(
         config.beta, config.gamma, config.floor, config.form, config.parallel, config.start or "bound"
     )
-    return {"BLS": fastls.BLS, "FBLS": fastls.FBLS}[config.method](model, config.lr, config.direction, search)
+    if config.method == "BLS":
+        return fastls.BLS(model, config.lr, config.direction, search)
+    return fastls.FBLS(model, config.lr, config.direction, search, match_gain=bool(config.match_gain))
 
 
 @functools.lru_cache(maxsize=2)
@@ -278,6 +285,8 @@ def summarize_steps(records: list[fastls.StepRecord], bound: float) -> dict:
         name: rounded(np.mean([getattr(record.passes, name) for record in records]))
         for name in asdict(records[0].passes)
     }
+    own_steps = [record.decoder_steps for record in records if record.decoder_steps is not None]
+    decoder_steps = {"decoder_step_median": rounded(torch.stack(own_steps).median())} if own_steps else {}
     return {
         "step_median": rounded(median),
         "step_p05": rounded(low),
@@ -286,6 +295,7 @@ def summarize_steps(records: list[fastls.StepRecord], bound: float) -> dict:
         "trials": rounded(np.mean([record.trials for record in records])),
         "accepted": rounded(np.mean([record.accepted for record in records])),
         "gain_median": rounded(np.median(gains)) if gains else None,
+        **decoder_steps,
         **passes,
     }
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastls.algorithms.directions import Direction
 from fastls.algorithms.line_search import ConstantStep
-from fastls.algorithms.optimizers import MultiObjectiveOptimizer
+from fastls.algorithms.multitask_optimizer import MultiObjectiveOptimizer
 from fastls.algorithms.spaces import Evaluation, ParameterSpace
 from fastls.models.multitask import MultiTaskModel
 

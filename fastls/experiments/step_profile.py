@@ -9,7 +9,7 @@ from unittest.mock import patch
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from fastls.algorithms import optimizers, spaces
+from fastls.algorithms import multitask_optimizer, spaces
 from fastls.experiments.runs import Training, load_data_of, make_header
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import Protocol
@@ -20,17 +20,17 @@ STEPS = 3
 PARTS = {
     "encoder forward": [(spaces.Evaluation, "encode")],
     "decoders forward and backward": [(spaces.Evaluation, "_evaluate_decoders")],
-    "trials": [(optimizers.MultiObjectiveOptimizer, "_search")],
+    "trials": [(multitask_optimizer.MultiObjectiveOptimizer, "_search")],
     "encoder backward": [(spaces.Evaluation, "pull_back")],
     "snapshots for the trials": [(spaces.Snapshot, "__init__")],
     "gradients, Gramian and weights": [
         (spaces.LatentSpace, "gradients"),
-        (optimizers, "compute_gramian"),
+        (multitask_optimizer, "compute_gramian"),
         (spaces.Evaluation, "own_slopes"),
-        (optimizers, "weigh"),
-        (optimizers, "is_stationary"),
+        (multitask_optimizer, "weigh"),
+        (multitask_optimizer, "is_stationary"),
     ],
-    "update": [(optimizers.MultiTaskOptimizer, "_move")],
+    "update": [(multitask_optimizer.MultiTaskOptimizer, "_move")],
 }
 STEP, REST = "whole step", "checks and the rest"
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastls.algorithms.block_search import GUARD
 from fastls.experiments.runs import Options, RunConfig
 
 # "We choose eight step sizes evenly from log-range between -3 and -1" (section MultiMNIST of the paper).
@@ -70,6 +71,16 @@ def search_runs(protocol: Protocol, seed: int) -> list[RunConfig]:
         protocol.run("FBLS", LR_UB, seed, **SEARCH),
         protocol.run("FBLS", LR_UB, seed, **SEARCH, decay_every=protocol.decay_every),
     ]
+
+
+def gain_run(protocol: Protocol, seed: int, bound: float = GUARD, beta: float = 0.3) -> RunConfig:
+    """FBLS with the gain in its trials, started at the previous step: the bound is a guard, unless one is asked for."""
+    return protocol.run("FBLS", bound, seed, **(SEARCH | {"beta": beta}), start="previous", match_gain=True)
+
+
+def block_run(protocol: Protocol, seed: int, beta: float = 0.4) -> RunConfig:
+    """BlockFBLS, which has no bound to choose."""
+    return protocol.run("BlockFBLS", GUARD, seed, beta=beta)
 
 
 def constant_runs(protocol: Protocol, seed: int, method: str) -> list[RunConfig]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 
 from tqdm import tqdm
 
-from fastls.algorithms.optimizers import StepRecord
+from fastls.algorithms.multitask_optimizer import StepRecord
 from fastls.algorithms.spaces import Passes
 from fastls.experiments.runs import RunConfig, Training, load_data_of, make_header, summarize_steps
 from fastls.experiments.store import Run, RunStore

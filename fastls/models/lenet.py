@@ -5,6 +5,8 @@ of the paper's authors: convolutions of 10 and 20 channels, a latent space of 50
 paper itself says "LeNet-5".
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -14,13 +16,21 @@ from fastls.models.multitask import MultiTaskModel
 LATENT = 50
 
 
-def lenet(tasks: tuple[str, ...] = ("left", "right"), classes: int = 10, dropout: float = 0.2) -> MultiTaskModel:
+def lenet(
+    tasks: tuple[str, ...] = ("left", "right"),
+    classes: int = 10,
+    dropout: float = 0.2,
+    reduction: str = "mean",
+    latent_scale: float = 1.0,
+) -> MultiTaskModel:
     """LeNet-5 encoder (28 × 28 grey images to 50 features) and a two-layer head with cross-entropy per task.
 
     Args:
         tasks: names of the tasks; each gets its own head.
         classes: number of classes of every task.
         dropout: probability of dropping a hidden unit of a head.
+        reduction: of the losses, "mean" or "sum" over the batch.
+        latent_scale: factor of the last encoder layer's first weights, and so of z.
 
     Returns:
         MultiTaskModel whose encoder takes (B, 1, 28, 28) and returns z of shape (B, 50).
@@ -36,8 +46,12 @@ def lenet(tasks: tuple[str, ...] = ("left", "right"), classes: int = 10, dropout
         nn.Linear(320, LATENT),
         nn.ReLU(),
     ).to(memory_format=torch.channels_last)  # half the time of the default layout on the CPUs we tried
+    with torch.no_grad():
+        for parameter in encoder[-2].parameters():
+            parameter *= latent_scale
     heads = {
         task: nn.Sequential(nn.Linear(LATENT, 50), nn.ReLU(), nn.Dropout(dropout), nn.Linear(50, classes))
         for task in tasks
     }
-    return MultiTaskModel(encoder, heads, dict.fromkeys(tasks, F.cross_entropy))
+    loss = F.cross_entropy if reduction == "mean" else partial(F.cross_entropy, reduction=reduction)
+    return MultiTaskModel(encoder, heads, dict.fromkeys(tasks, loss))

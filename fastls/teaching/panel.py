@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from fastls.algorithms.line_search import Backtracking, Phi, SearchResult, Slopes
-from fastls.algorithms.optimizers import FBLS, StepRecord
+from fastls.algorithms.multitask_optimizer import StepRecord
+from fastls.algorithms.optimizers import FBLS
 from fastls.experiments.planes import TASK_STYLES
 from fastls.experiments.style import WIDTH, share_legend, sign, use_style
 from fastls.models.quadratic import quadratics

@@ -235,6 +235,7 @@ class TestConfig:
         "form": 7,
         "parallel": 4,
         "start": "previous",
+        "match_gain": True,
         "decay_every": 1,
         "batch_size": 32,
         "device": "cuda",
