@@ -24,6 +24,8 @@ METHOD_STYLES = {
     "FBLS": (_COLOURS[2], "-", "D"),
     "SGD, smallest": (_COLOURS[9], "--", "."),
     "FBLS, other β": ("#00523b", "-", "P"),
+    "FBLS+gain": (_COLOURS[6], (0, (4, 1, 1, 1)), "p"),
+    "BlockFBLS": ("black", "-", "*"),
     "FBLS+decay": (_COLOURS[3], (0, (5, 1)), "v"),
 }
 METRIC_LABELS = {
