@@ -17,7 +17,7 @@ from fastls.experiments.step_profile import ProfileConfig, execute_profile
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import Protocol
 from fastls.experiments.tables import median_interval, seconds_by_round, to_markdown, write_table
-from fastls.experiments.timing import METHODS, PARALLEL, PASSES, WARM_START, TimingConfig, execute_timing
+from fastls.experiments.timing import LR, METHODS, PARALLEL, PASSES, WARM_START, TimingConfig, execute_timing
 
 PEER = "TorchJD MGDA"
 DATA_SETS = {"multimnist": "multimnist", "cifar10": "cifar10", "cityscapes": "cityscapes", "bert": "stsb"}
@@ -45,6 +45,8 @@ SIZES = {
         "bert": (4, 1, 2, (), (("layers", 1), ("width", 64), ("decoder_width", 64))),
     },
 }
+
+STEPS = {"bert": 0.001}  # of the methods without a search, where `timing.LR` diverges
 
 # Workload -> method, rival, limit of their ratio, and whether it is the most or the least.
 TARGETS = {
@@ -85,7 +87,7 @@ def make_timing(workload: str, size: str, device: str, tasks: int | None = None)
         model_options=model_options + ((("tasks", tasks),) if tasks else ()),
     )
     peer = (PEER,) if find_spec("torchjd") else ()
-    return TimingConfig(protocol, rounds, (*METHODS, WARM_START, PARALLEL, *peer))
+    return TimingConfig(protocol, rounds, (*METHODS, WARM_START, PARALLEL, *peer), STEPS.get(workload, LR))
 
 
 def run_benchmark(config: TimingConfig, store: RunStore) -> tuple[Run, Run, Run]:
