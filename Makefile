@@ -4,17 +4,20 @@ PROFILE ?= quick
 JOBS ?= 1
 BIN := .venv/bin
 
-.PHONY: help reproduce test lint notebooks figures clean
+.PHONY: help reproduce test test-slow lint notebooks figures bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 reproduce: .venv/.installed  ## every figure and table: make reproduce PROFILE=smoke|quick|paper|record JOBS=1
 	$(BIN)/python -m fastls reproduce --profile $(PROFILE) --jobs $(JOBS)
 
 test: .venv/.installed  ## all tests, the examples in docstrings too
 	$(BIN)/python -m pytest tests fastls README.md
+
+test-slow: .venv/.installed  ## redraw everything in a fresh clone of what is committed, and compare
+	$(BIN)/python -m pytest -m slow tests
 
 lint: .venv/.installed  ## style and formatting
 	$(BIN)/ruff check .
@@ -26,6 +29,11 @@ notebooks: .venv/.installed  ## execute the committed notebooks again, from the 
 
 figures: .venv/.installed  ## draw the committed figures and tables from the committed runs; trains nothing
 	FASTLS_STORED_ONLY=1 $(BIN)/python -m fastls reproduce --profile record --device cpu
+	FASTLS_STORED_ONLY=1 $(BIN)/python -m fastls bench --record --device cpu > /dev/null
+	$(BIN)/python -m fastls front-page
+
+bench: .venv/.installed  ## what a step of every method costs on this machine: build/bench
+	$(BIN)/python -m fastls bench
 
 clean:  ## what was built; data, runs and .venv stay
 	rm -rf build .pytest_cache .ruff_cache

@@ -14,6 +14,10 @@ def pytest_addoption(parser):
     group = parser.getgroup("nbval")
     group.addoption("--profile", help="run notebooks with the parameters of this profile of notebooks/profiles.yaml")
     group.addoption("--device", default="cpu", choices=("cpu", "cuda"), help="device of notebooks run with --profile")
+    fresh = parser.getgroup("fresh clone")
+    fresh.addoption(
+        "--fresh-environment", action="store_true", help="install into a new .venv in tests of a fresh clone (-m slow)"
+    )
 
 
 def pytest_collection_modifyitems(config, items):

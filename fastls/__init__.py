@@ -8,6 +8,7 @@ from fastls.algorithms.merit_search import GoldenSection, Parabolic
 from fastls.algorithms.multitask_optimizer import StepRecord
 from fastls.algorithms.optimizers import BLS, FBLS, MGDAUB, SGD
 from fastls.algorithms.pareto import dominates, pareto_front, stationarity_gap
+from fastls.algorithms.preconditioning import RootMeanSquare
 from fastls.models.multitask import MultiTaskModel
 
 __version__ = "0.1.0"
@@ -24,6 +25,7 @@ __all__ = [
     "GoldenSection",
     "MultiTaskModel",
     "Parabolic",
+    "RootMeanSquare",
     "SearchResult",
     "Slopes",
     "StepRecord",

@@ -57,6 +57,9 @@ def _make_parser() -> argparse.ArgumentParser:
     bench.add_argument("--record", action="store_true", help="write to figures and data/runs, not to build/bench")
     bench.set_defaults(command=_bench)
 
+    front_page = commands.add_parser("front-page", help="judge the claims and fill README.md from the files in figures")
+    front_page.set_defaults(command=_write_front_page)
+
     data = commands.add_parser("data", help="list the data sets, or download one")
     data.set_defaults(command=_list_data)
     download = data.add_subparsers(metavar="download").add_parser("download", help="fetch a data set")
@@ -91,15 +94,27 @@ def _write_exercises(options: argparse.Namespace) -> int:
 
 def _bench(options: argparse.Namespace) -> int:
     from fastls.environment import resolve_device
-    from fastls.experiments.bench import write_benchmarks
+    from fastls.experiments.bench import RECORDED, make_timing, write_benchmarks
     from fastls.experiments.store import RunStore
     from fastls.paths import DATA, FIGURES, ROOT
 
     folder, runs = (FIGURES, DATA / "runs") if options.record else (ROOT / "build" / "bench", ROOT / "build" / "runs")
     names = BENCHMARKS if options.workload == "all" else (options.workload,)
     device = resolve_device(options.device)
-    for text in write_benchmarks(names, options.size, device, options.tasks, RunStore(runs), folder):
+    sources = RECORDED if options.record else {}
+    tasks = {"cifar10": options.tasks} if options.workload == "all" else {options.workload: options.tasks}
+    timings = {name: make_timing(name, options.size, device, tasks.get(name), sources.get(name)) for name in names}
+    for text in write_benchmarks(timings, RunStore(runs), folder):
         print(text, end="\n\n", flush=True)
+    return 0
+
+
+def _write_front_page(options: argparse.Namespace) -> int:
+    from fastls.experiments.evidence import write_front_page
+    from fastls.paths import ROOT
+
+    for path in write_front_page():
+        print(path.relative_to(ROOT))
     return 0
 
 

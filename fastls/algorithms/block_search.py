@@ -6,6 +6,7 @@ from torch import Tensor
 from fastls.algorithms.directions import Direction, compute_gramian, get_direction, is_stationary, weigh
 from fastls.algorithms.line_search import Backtracking, SearchResult, Slopes
 from fastls.algorithms.multitask_optimizer import MultiTaskOptimizer, StepRecord
+from fastls.algorithms.preconditioning import RootMeanSquare
 from fastls.algorithms.spaces import Evaluation, LatentSpace, check_finite, squared_norm
 from fastls.models.multitask import MultiTaskModel
 
@@ -31,6 +32,8 @@ class BlockFBLS(MultiTaskOptimizer):
         model: a `MultiTaskModel`.
         direction: as for `FBLS`; "mgda" keeps the encoder's step in check, see notebook 07.
         beta: β in (0, 1) of all searches.
+        preconditioner: `RootMeanSquare` for a step −ηP⁻¹Jᵀd_z of the encoder, J = ∂z/∂θ_sh; the gain is then
+            ⟨Jᵀd_z, P⁻¹Jᵀd_z⟩ / ‖d_z‖². None for P = I.
 
     Raises:
         ValueError: β outside of (0, 1), an unknown direction, or an encoder without trainable parameters.
@@ -43,15 +46,24 @@ class BlockFBLS(MultiTaskOptimizer):
         (1, 1, 2)
     """
 
-    def __init__(self, model: MultiTaskModel, direction: str | Direction = "mgda", beta: float = 0.4):
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        direction: str | Direction = "mgda",
+        beta: float = 0.4,
+        preconditioner: RootMeanSquare | None = None,
+    ):
         self.line_search = Backtracking(beta, start="previous")
         super().__init__(model, GUARD)
         self.direction = get_direction(direction)
+        self.preconditioner = preconditioner
         for group in self.param_groups:  # in the groups, so that `state_dict` has them
             group["previous_step"] = FIRST_STEP / self.line_search.growth
 
     def __getstate__(self) -> dict:
-        return super().__getstate__() | {"line_search": self.line_search, "direction": self.direction}
+        return super().__getstate__() | {
+            name: getattr(self, name) for name in ("line_search", "direction", "preconditioner")
+        }
 
     @torch.enable_grad()
     def step(self, inputs, targets: dict[str, Tensor]) -> StepRecord:
@@ -74,7 +86,12 @@ class BlockFBLS(MultiTaskOptimizer):
 
         direction = weights.to(gradients) @ gradients  # (n,)
         shared = space.shared_direction(batch, direction)
-        gain = squared_norm(shared, batch.losses) / squared_norm([direction], batch.losses)
+        pulled = squared_norm(shared, batch.losses)
+        if self.preconditioner is not None:
+            gradient = shared
+            shared = self.preconditioner(self.param_groups[0]["params"], gradient, self.state)
+            pulled = sum((g * d).sum() for g, d in zip(gradient, shared, strict=True)).to(pulled)
+        gain = pulled / squared_norm([direction], batch.losses)
         rho = gain.nan_to_num()  # d_z = 0: only the decoders move
         slopes = Slopes(own, rho * slopes.shared)
         found = [self._search_encoder(batch, rho.to(direction) * direction, heard, slopes.shared)]

@@ -35,6 +35,7 @@ class SGD(MultiObjectiveOptimizer):
         ValueError: ``lr <= 0``, an unknown direction, or an encoder without trainable parameters.
 
     Example:
+        >>> import torch
         >>> from fastls.models.lenet import lenet
         >>> optimizer = SGD(lenet(), lr=0.1)
         >>> record = optimizer.step(torch.rand(4, 1, 28, 28), {"left": torch.arange(4), "right": torch.arange(4)})
@@ -117,6 +118,7 @@ class FBLS(MultiObjectiveOptimizer):
         ValueError: as for `BLS`, or ``wait=False`` with a search that has to wait.
 
     Example:
+        >>> import torch
         >>> from fastls.models.lenet import lenet
         >>> optimizer = FBLS(lenet(), lr_ub=1.0)
         >>> scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=10, gamma=0.5)    # "FBLS+decay"

@@ -131,6 +131,25 @@ def draw_sensitivity(parts: dict[str, pd.DataFrame], source: str) -> tuple[Figur
     return figure, pd.concat(drawn, ignore_index=True)
 
 
+def draw_second_order(runs: dict[float, pd.DataFrame], source: str) -> tuple[Figure, pd.DataFrame]:
+    """Distance to the Pareto set over steps, a panel for every least singular value of A.
+
+    Args:
+        runs: singular value -> `toy.follow_all` from one start, with a column ``distance``.
+        source: provenance.
+    """
+    figure, panels = style.new_figure(len(runs), height=3.0, sharey=True)
+    for panel, (ratio, frame) in zip(panels, runs.items(), strict=True):
+        for label, run in frame.groupby("label", sort=False):
+            look = style.line_style(label) | style.spread_markers(len(run)) | {"label": label}
+            panel.plot(run["step"] + 1, run["distance"].clip(lower=1e-12), **look)
+        panel.set(title=f"singular values of A: 1 and {ratio:g}", xlabel="step, from 1", xscale="log", yscale="log")
+    panels[0].set_ylabel("distance to the Pareto set")
+    style.share_legend(figure, panels[0])
+    style.sign(figure, source)
+    return figure, pd.concat(runs, names=["ratio"]).reset_index("ratio")
+
+
 def draw_scalar_chain(table: pd.DataFrame, steps: int, source: str) -> tuple[Figure, pd.DataFrame]:
     """Loss after some steps of z = cθ, L = z²/2, over c."""
     figure, panel = style.new_figure(1, height=3.0)

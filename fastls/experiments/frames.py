@@ -9,7 +9,8 @@ from fastls.experiments.store import Run
 METRICS = ("train_loss", "test_loss", "train_error", "test_error")
 CONSTANT = ("EqualWeight", "SGD", "MGDA-UB")  # variants with a step size to choose
 PAPER_BATCH = 256
-OPTIONS = {"gain": "match_gain", "decay": "decay_every"}  # what a variant is called by -> field that is then set
+# What a variant is called by -> field that is then set.
+OPTIONS = {"gain": "match_gain", "RMS": "preconditioner", "decay": "decay_every"}
 
 
 class MixedDataError(ValueError):

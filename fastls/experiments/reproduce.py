@@ -6,16 +6,18 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import nbformat
 import yaml
 
-from fastls.environment import resolve_device
+from fastls.environment import resolve_device, usable_cores
 from fastls.experiments.notebooks import check_parameters, execute, read_script, stamp
+from fastls.experiments.store import STORED_ONLY
 from fastls.paths import ROOT, write_atomically
 
 COMMITTED = ("paper", "record")  # profiles whose figures and runs go where git keeps them
@@ -162,21 +164,26 @@ def read_artefacts(root: Path) -> dict[str, list[str]]:
     """Notebook -> names of the files that ``figures/artifacts.yaml`` says it writes."""
     files: dict[str, list[str]] = {}
     for artefact in yaml.safe_load((root / "figures" / "artifacts.yaml").read_text(encoding="utf-8")):
-        files.setdefault(artefact["notebook"], []).extend(artefact["files"])
+        if "notebook" in artefact:  # others are written by a command
+            files.setdefault(artefact["notebook"], []).extend(artefact["files"])
     return files
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[Result]:
-    """Run each in a fresh process, so that its peak memory is its own and its crash only its own."""
-    results = []
-    for i, job in enumerate(jobs, 1):
-        print(f"[{i}/{len(jobs)}] {job.name}", file=sys.stderr, flush=True)
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            try:
-                results.append(pool.submit(run_job, job).result())
-            except BrokenProcessPool:
-                results.append(Result(job, "its process was killed, perhaps for want of memory", 0.0, 0.0, 0))
-    return results
+    """Run one after the other; as many at once as there are cores where only stored runs are drawn."""
+    at_once = usable_cores() if os.environ.get(STORED_ONLY) else 1
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(_run_alone, jobs, range(1, len(jobs) + 1), repeat(len(jobs))))
+
+
+def _run_alone(job: Job, number: int, count: int) -> Result:
+    """In a fresh process, so that its peak memory is its own and its crash only its own."""
+    print(f"[{number}/{count}] {job.name}", file=sys.stderr, flush=True)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(run_job, job).result()
+        except BrokenProcessPool:
+            return Result(job, "its process was killed, perhaps for want of memory", 0.0, 0.0, 0)
 
 
 def run_job(job: Job) -> Result:

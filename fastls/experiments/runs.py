@@ -40,6 +40,7 @@ class RunConfig:
         parallel: steps tried at once; None for one by one.
         match_gain: whether trials of FBLS go as far along d_z as the step will; None for no, as in the paper.
         start: "previous" for searches that begin near the last accepted step; None for the bound, as in the paper.
+        preconditioner: "rms" for BlockFBLS with `RootMeanSquare`; None for none.
         decay_every: epochs after which `lr` is halved, again and again; None for never.
         data_options, model_options: (name, value) pairs, further arguments of the workload's loader and model.
         batch_size, epochs, seed, device: as usual; the seed decides initial weights, order of batches and dropout.
@@ -64,6 +65,7 @@ class RunConfig:
     parallel: int | None = None
     start: str | None = None
     match_gain: bool | None = None
+    preconditioner: str | None = None
     decay_every: int | None = None
     batch_size: int = 256
     device: str = "cpu"
@@ -95,7 +97,8 @@ def make_optimizer(config: RunConfig, model: MultiTaskModel):
     if config.method == "TorchJD MGDA":
         return TorchJDMGDA(model, config.lr)
     if config.method == "BlockFBLS":
-        return fastls.BlockFBLS(model, config.direction, config.beta)
+        metric = {"rms": fastls.RootMeanSquare(), None: None}[config.preconditioner]
+        return fastls.BlockFBLS(model, config.direction, config.beta, metric)
     constant = {"SGD": fastls.SGD, "SGD, T forwards": SGDSeparateForwards, "MGDA-UB": fastls.MGDAUB}
     if config.method in constant:
         return constant[config.method](model, config.lr, config.direction)

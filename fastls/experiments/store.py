@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ class StoreError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """A header (format, key, config, data, environment) and rows, each a flat dict."""
+    """A header (format, key, digest of the rows, config, data, environment) and rows, each a flat dict."""
 
     header: dict
     rows: tuple[dict, ...]
@@ -35,6 +35,11 @@ def compute_key(config: dict) -> str:
     """Sixteen hexadecimal digits of the sha256 of a configuration and `RESULTS_VERSION`."""
     canonical = json.dumps({"config": config, "results_version": RESULTS_VERSION}, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def compute_digest(rows: Sequence[dict]) -> str:
+    """Sixteen hexadecimal digits of the sha256 of the rows, by which a changed or lost one is noticed."""
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class RunStore:
@@ -85,7 +90,9 @@ class RunStore:
     def save(self, label: str, config: dict, header: dict, rows: Iterable[dict]) -> Path:
         """Write the run, whole or not at all."""
         path = self.path(label, config)
-        header = {"format": FORMAT, "key": compute_key(config), "config": config, **header}
+        rows = list(rows)
+        own = {"format": FORMAT, "key": compute_key(config), "digest": compute_digest(rows), "config": config}
+        header = {**own, **header}
         lines = [json.dumps(line, allow_nan=False, ensure_ascii=False) for line in (header, *rows)]
         write_atomically(path, "\n".join(lines) + "\n")
         return path
@@ -98,7 +105,8 @@ def read_run(path: Path) -> Run:
     """A run from its file.
 
     Raises:
-        StoreError: not JSON lines, not of this format, or a key that is not that of its configuration.
+        StoreError: not JSON lines, not of this format, a key that is not that of its configuration, or rows that are
+            not those that were saved.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -112,4 +120,6 @@ def read_run(path: Path) -> Run:
     key = compute_key(header.get("config"))
     if header.get("key") != key or not path.stem.endswith(key):
         raise StoreError(f"{path} must be named after the key of its configuration, {key}. {_ADVICE}")
+    if header.get("digest") != compute_digest(rows):
+        raise StoreError(f"{path} must hold the rows that it was saved with, found others or not all. {_ADVICE}")
     return Run(header, tuple(rows))

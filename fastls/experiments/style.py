@@ -26,6 +26,9 @@ METHOD_STYLES = {
     "FBLS, other β": ("#00523b", "-", "P"),
     "FBLS+gain": (_COLOURS[6], (0, (4, 1, 1, 1)), "p"),
     "BlockFBLS": ("black", "-", "*"),
+    "BlockFBLS+RMS": ("black", ":", "X"),
+    "Newton": (_COLOURS[9], "-", "<"),
+    "latent Newton": (_COLOURS[5], "--", ">"),
     "FBLS+decay": (_COLOURS[3], (0, (5, 1)), "v"),
 }
 METRIC_LABELS = {

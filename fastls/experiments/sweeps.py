@@ -78,9 +78,9 @@ def gain_run(protocol: Protocol, seed: int, bound: float = GUARD, beta: float = 
     return protocol.run("FBLS", bound, seed, **(SEARCH | {"beta": beta}), start="previous", match_gain=True)
 
 
-def block_run(protocol: Protocol, seed: int, beta: float = 0.4) -> RunConfig:
+def block_run(protocol: Protocol, seed: int, beta: float = 0.4, **options) -> RunConfig:
     """BlockFBLS, which has no bound to choose."""
-    return protocol.run("BlockFBLS", GUARD, seed, beta=beta)
+    return protocol.run("BlockFBLS", GUARD, seed, beta=beta, **options)
 
 
 def constant_runs(protocol: Protocol, seed: int, method: str) -> list[RunConfig]:

@@ -18,6 +18,7 @@ from fastls.algorithms.equal_weight import EqualWeight
 from fastls.algorithms.optimizers import BLS, FBLS, MGDAUB, SGD
 from fastls.algorithms.pareto import stationarity_gap
 from fastls.algorithms.spaces import Passes
+from fastls.experiments.second_order import NewtonMOO
 from fastls.models.multitask import MultiTaskModel
 from fastls.models.quadratic import FONSECA_CENTRES, fonseca, pareto_set, quadratics
 
@@ -34,6 +35,7 @@ OPTIMIZERS = {
     "MGDA-UB": partial(MGDAUB, lr=LR),
     "FBLS": FBLS,
 }
+SECOND_ORDER = {"Newton": NewtonMOO, "latent Newton": partial(NewtonMOO, latent=True)}
 
 # Round numbers, so that the Pareto set can be checked by hand: at equal weights z = (-7/9, 3/10).
 CENTRES = torch.tensor([[-1.0, -0.5], [1.0, 0.5], [-0.2, 1.6]], dtype=torch.float64)
@@ -143,7 +145,7 @@ def follow(toy: Toy, method: str, start_z: Sequence[float], steps: int, **option
 
     Args:
         toy: the problem.
-        method: one of `OPTIMIZERS`.
+        method: one of `OPTIMIZERS` or `SECOND_ORDER`.
         start_z: where z starts.
         steps: the most to take.
         **options: of the optimizer; without ``lr`` the methods without a search take `LR`.
@@ -162,10 +164,11 @@ def follow(toy: Toy, method: str, start_z: Sequence[float], steps: int, **option
         >>> run["outcome"].iloc[-1], bool(run["gap"].iloc[-1] <= TOLERANCE)
         ('arrived', True)
     """
-    if method not in OPTIMIZERS:
-        raise ValueError(f"`method` must be one of {', '.join(OPTIMIZERS)}, found {method!r}.")
+    known = OPTIMIZERS | SECOND_ORDER
+    if method not in known:
+        raise ValueError(f"`method` must be one of {', '.join(known)}, found {method!r}.")
     model = toy.model(start_z)
-    optimizer = OPTIMIZERS[method](model, **options)
+    optimizer = known[method](model, **options)
     targets = dict.fromkeys(model.tasks)
     passes = dict.fromkeys(PASSES, 0)
     start = {"step_size": np.nan, "bound": optimizer.lr, "trials": 0, "accepted": True, "gain": np.nan}

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from fastls.experiments import store as store_module
-from fastls.experiments.store import Run, RunStore, StoreError, compute_key, read_run
+from fastls.experiments.store import Run, RunStore, StoreError, compute_digest, compute_key, read_run
 
 CONFIG = {"method": "FBLS", "lr": 1.0, "epochs": 3, "beta": 0.1}
 HEADER = {"data": {"source": "digits"}}
@@ -28,7 +28,8 @@ def test_round_trip(store):
     run = store.load("set-FBLS", CONFIG)
     assert run.rows == tuple(ROWS)
     assert run.config == CONFIG
-    assert run.header == {"format": "fastls-run", "key": compute_key(CONFIG), "config": CONFIG, **HEADER}
+    own = {"format": "fastls-run", "key": compute_key(CONFIG), "digest": compute_digest(ROWS), "config": CONFIG}
+    assert run.header == own | HEADER
     assert path.name == f"set-FBLS-{compute_key(CONFIG)}.jsonl" and path.parent == store.root
     assert read_run(path) == run
 
@@ -104,6 +105,8 @@ DAMAGES = {
     "row is a list": rewrite([{"format": "fastls-run", "key": compute_key(CONFIG), "config": CONFIG}, [1, 2]]),
     "no configuration": rewrite([{"format": "fastls-run", "key": compute_key(CONFIG)}]),
     "header of another run": tamper,
+    "another number": lambda path: path.write_text(path.read_text().replace("1e-300", "2e-300")),
+    "a row lost": lambda path: path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1])),
 }
 
 
