@@ -125,8 +125,8 @@ def fill_disk(folder: Path) -> Iterator[tuple]:
         1,
         int(detected and whole),
         (
-            f"OSError {'names' if detected else 'does NOT name'} the file; the old file is {'whole' if whole else 'LOST'}, "
-            "nothing half-written is left"
+            f"OSError {'names' if detected else 'does NOT name'} the file; "
+            f"{'the old file is whole, and nothing half-written is left' if whole else 'the old file is LOST'}"
         ),
     )
 

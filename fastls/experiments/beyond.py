@@ -1,6 +1,6 @@
 """Beyond the paper: which runs are compared, and how searches without a bound stand beside tuned constant steps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -10,7 +10,7 @@ from fastls.algorithms.block_search import BlockFBLS
 from fastls.algorithms.directions import compute_gramian, weigh
 from fastls.algorithms.line_search import Backtracking
 from fastls.algorithms.optimizers import FBLS
-from fastls.algorithms.spaces import Evaluation, LatentSpace
+from fastls.algorithms.spaces import Evaluation, LatentSpace, task_loss
 from fastls.experiments.frames import to_frame
 from fastls.experiments.parallel import run_all
 from fastls.experiments.runs import RunConfig
@@ -134,13 +134,21 @@ def sensitivity_runs(
     return runs
 
 
+def with_latent_scale(frame: pd.DataFrame) -> pd.DataFrame:
+    """With a column ``latent_scale``, 1 where the model has no such option."""
+    options = frame.get("model_options", pd.Series(index=frame.index, dtype=object))
+    return frame.assign(
+        latent_scale=[some.get("latent_scale", 1.0) if isinstance(some, dict) else 1.0 for some in options]
+    )
+
+
 def _all_methods(protocol: Protocol, seed: int) -> list[RunConfig]:
     searches = [gain_run(protocol, seed), block_run(protocol, seed), protocol.run("FBLS", LR_UB, seed, **SEARCH)]
     return [protocol.run("EqualWeight", 0.1, seed), *searches]
 
 
 def sweep_scalar_chain(factors: Sequence[float], steps: int) -> pd.DataFrame:
-    """Loss of z = cθ, L = z²/2, after some steps of FBLS, of FBLS with the gain and of BlockFBLS, for every c."""
+    """Loss of z = cθ, L = z²/2, after some steps of FBLS, of FBLS with the gain and of BlockFBLS, for every c; infinite where it overflowed."""
     makers = {
         "FBLS": lambda model: FBLS(model),
         "FBLS+gain": lambda model: FBLS(model, match_gain=True),
@@ -151,9 +159,12 @@ def sweep_scalar_chain(factors: Sequence[float], steps: int) -> pd.DataFrame:
         for method, make in makers.items():
             model = scalar_chain(float(c), 1.0)
             optimizer = make(model)
-            for _ in range(steps):
-                optimizer.step(None, dict.fromkeys(model.tasks))
-            loss = (c * model.encoder.theta.item()) ** 2 / 2
+            try:
+                for _ in range(steps):
+                    optimizer.step(None, dict.fromkeys(model.tasks))
+                loss = (c * model.encoder.theta.item()) ** 2 / 2
+            except FloatingPointError:
+                loss = float("inf")
             rows.append({"c": float(c), "method": method, "loss": loss})
     return pd.DataFrame(rows)
 
@@ -194,6 +205,36 @@ def follow_curved_encoder(steps: int, start: float = 1.0, bound: float = 1000.0)
                 "gain": record.gain.item(),
             }
         )
+    return pd.DataFrame(rows)
+
+
+def watch_steps(optimizer: FBLS | BlockFBLS, batches: Iterable, every: int) -> pd.DataFrame:
+    """Take a step on every batch and look at some of them from outside, with the passes that this costs.
+
+    Returns:
+        One row a step looked at: ``step``; ``cosine`` of `measure_cosine`; ``gain`` and ``step_size``; ``fell``, the
+        share of tasks whose loss on the batch is lower after the whole step, the same dropout masks drawn again.
+    """
+    rows = []
+    for step, (inputs, targets) in enumerate(batches):
+        looked_at = step % every == 0
+        cosine = measure_cosine(optimizer, inputs, targets) if looked_at else None
+        torch.manual_seed(step)  # again below: the same dropout masks
+        record = optimizer.step(inputs, targets)
+        if looked_at:
+            torch.manual_seed(step)
+            with torch.no_grad():
+                z, model = optimizer.model.encoder(inputs), optimizer.model
+                after = [task_loss(model, task, head(z), targets) for task, head in model.decoders.items()]
+            rows.append(
+                {
+                    "step": step,
+                    "cosine": cosine,
+                    "gain": float(record.gain),
+                    "step_size": record.step_size,
+                    "fell": (torch.stack(after) < record.losses).double().mean().item(),
+                }
+            )
     return pd.DataFrame(rows)
 
 
