@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fastls.experiments.beyond import sweep_scalar_chain
+from fastls.experiments.gain import sweep_scalar_chain
 from fastls.experiments.tables import read_paper, to_markdown, write_table
 from fastls.experiments.timing import METHODS, WARM_START
 from fastls.paths import ROOT, write_atomically

@@ -60,7 +60,7 @@ def test_its_state_is_saved_and_loaded():
     optimizer.step(inputs, targets)
     twin = copy.deepcopy(model)
     resumed = BlockFBLS(twin, preconditioner=RootMeanSquare())
-    resumed.load_state_dict(optimizer.state_dict())
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))  # as a file would
     for some in (optimizer, resumed):
         some.step(inputs, targets)
     for mine, other in zip(copies(model), copies(twin), strict=True):

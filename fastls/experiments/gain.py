@@ -1,0 +1,127 @@
+"""What the gain of the encoder is good for and what it cannot see: two examples, and steps watched from outside."""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+import torch
+
+from fastls.algorithms.block_search import BlockFBLS
+from fastls.algorithms.directions import compute_gramian, weigh
+from fastls.algorithms.line_search import Backtracking
+from fastls.algorithms.optimizers import FBLS
+from fastls.algorithms.spaces import Evaluation, LatentSpace, task_loss
+from fastls.models.multitask import MultiTaskModel
+from fastls.models.quadratic import scalar_chain
+
+
+def sweep_scalar_chain(factors: Sequence[float], steps: int) -> pd.DataFrame:
+    """Loss of z = cθ, L = z²/2, after some steps of FBLS, of FBLS with the gain and of BlockFBLS, for every c.
+
+    Infinite where it overflowed.
+    """
+    makers = {
+        "FBLS": lambda model: FBLS(model),
+        "FBLS+gain": lambda model: FBLS(model, match_gain=True),
+        "BlockFBLS": BlockFBLS,
+    }
+    rows = []
+    for c in factors:
+        for method, make in makers.items():
+            model = scalar_chain(float(c), 1.0)
+            optimizer = make(model)
+            try:
+                for _ in range(steps):
+                    optimizer.step(None, dict.fromkeys(model.tasks))
+                loss = (c * model.encoder.theta.item()) ** 2 / 2
+            except FloatingPointError:
+                loss = float("inf")
+            rows.append({"c": float(c), "method": method, "loss": loss})
+    return pd.DataFrame(rows)
+
+
+class Square(torch.nn.Module):
+    """z = θ²/2: an encoder whose Jacobian is θ itself."""
+
+    def __init__(self, start: float):
+        super().__init__()
+        self.theta = torch.nn.Parameter(torch.tensor([start], dtype=torch.float64))
+
+    def forward(self, _):
+        return self.theta.square() / 2
+
+
+def follow_curved_encoder(steps: int, start: float = 1.0, bound: float = 1000.0) -> pd.DataFrame:
+    """L = z with z = θ²/2: in latent space a straight line, on which every step passes; in θ a parabola.
+
+    Returns:
+        One row a step: ``theta`` before it, ``loss``, ``step_size``, ``accepted``, ``trials`` and ``gain`` = θ².
+    """
+    model = MultiTaskModel(Square(start), {"task": torch.nn.Identity()}, {"task": lambda z, _: z.sum()})
+    search = Backtracking(start="previous")
+    optimizer = FBLS(model, bound, line_search=search, match_gain=True)
+    optimizer.param_groups[0]["previous_step"] = 2.0  # a step of 2 throws θ to −θ
+    rows = []
+    for step in range(steps):
+        theta = model.encoder.theta.item()
+        record = optimizer.step(None, {"task": None})
+        rows.append(
+            {
+                "step": step,
+                "theta": theta,
+                "loss": record.losses[0].item(),
+                "step_size": record.step_size,
+                "accepted": record.accepted,
+                "trials": record.trials,
+                "gain": record.gain.item(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def watch_steps(optimizer: FBLS | BlockFBLS, batches: Iterable, every: int) -> pd.DataFrame:
+    """Take a step on every batch and look at some of them from outside, with the passes that this costs.
+
+    Returns:
+        One row a step looked at: ``step``; ``cosine`` of `measure_cosine`; ``gain`` and ``step_size``; ``fell``, the
+        share of tasks whose loss on the batch is lower after the whole step, the same dropout masks drawn again.
+    """
+    rows = []
+    for step, (inputs, targets) in enumerate(batches):
+        looked_at = step % every == 0
+        cosine = measure_cosine(optimizer, inputs, targets) if looked_at else None
+        torch.manual_seed(step)  # again below: the same dropout masks
+        record = optimizer.step(inputs, targets)
+        if looked_at:
+            torch.manual_seed(step)
+            with torch.no_grad():
+                z, model = optimizer.model.encoder(inputs), optimizer.model
+                after = [task_loss(model, task, head(z), targets) for task, head in model.decoders.items()]
+            rows.append(
+                {
+                    "step": step,
+                    "cosine": cosine,
+                    "gain": float(record.gain),
+                    "step_size": record.step_size,
+                    "fell": (torch.stack(after) < record.losses).double().mean().item(),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def measure_cosine(optimizer: FBLS | BlockFBLS, inputs, targets) -> float:
+    """cos ∠(J Jᵀ d_z, d_z) on a batch, by one JVP through the encoder: the share of z's move that is along d_z.
+
+    1 means that z goes where the trial was; the part of the move that no trial sees is √(1 − cos²) of it.
+    """
+    model = optimizer.model
+    batch = Evaluation(model, inputs, targets, replayable=True)
+    gradients = LatentSpace().gradients(batch)
+    weights, _ = weigh(optimizer.direction, compute_gramian(gradients), batch.own_slopes())
+    direction = weights.to(gradients) @ gradients
+    shared = batch.pull_back(direction, last=True)
+    start = batch.encoder_start
+    primals = {name: parameter.detach() for name, parameter in batch.encoder_parameters.items()}
+    tangents = dict(zip(primals, shared, strict=True))
+    with start.replay():
+        _, moved = torch.func.jvp(lambda parameters: start.call(parameters, inputs), (primals,), (tangents,))
+    return torch.nn.functional.cosine_similarity(moved.flatten(), direction, dim=0).item()

@@ -1,0 +1,78 @@
+"""Searches without a bound beside tuned constant steps: which runs, and a verdict that can go either way."""
+
+import pandas as pd
+import pytest
+from synthetic import make_run
+
+from fastls.experiments import beyond
+from fastls.experiments.frames import to_frame
+from fastls.experiments.store import RunStore
+from fastls.experiments.sweeps import SEARCH, Protocol
+
+PROTOCOL = Protocol("multimnist", "digits", n_train=96, n_test=32, epochs=1, seeds=2, step_sizes=(0.01, 0.05, 0.1))
+GAIN = SEARCH | {"beta": 0.3, "start": "previous", "match_gain": True}
+
+
+def frame_of(ours: float, rivals: dict[float, float], seeds: int = 3) -> pd.DataFrame:
+    """Searches end at `ours`, constant steps where `rivals` says; seeds differ by a hundredth of both."""
+    runs = []
+    for seed in range(seeds):
+        factor = 1 + 0.01 * seed
+        runs += [
+            make_run("FBLS", 1000.0, seed, ours * factor, **GAIN),
+            make_run("BlockFBLS", 1000.0, seed, ours * factor, beta=0.4),
+            make_run("BlockFBLS", 1000.0, seed, ours * factor, beta=0.4, preconditioner="rms"),
+            make_run("FBLS", 1.0, seed, ours * factor, **SEARCH),
+        ]
+        for rival in beyond.CONSTANT:
+            runs += [make_run(rival, step, seed, loss * factor) for step, loss in rivals.items()]
+    return to_frame(runs)
+
+
+@pytest.mark.parametrize(
+    "ours, verdict",
+    [(0.9, "holds"), (1.0, "holds"), (1.029, "holds"), (1.031, "does not hold"), (1.5, "does not hold")],
+)
+def test_the_verdict_follows_the_ratio_to_the_best_step(ours, verdict):
+    table = beyond.compare_with_tuned(frame_of(ours, {0.01: 2.0, 0.1: 1.0, 0.3: 1.3}))
+    assert set(table["within 3 %"]) == {verdict}
+    assert (table["its best step"] == 0.1).all() and table["ratio"].to_list() == pytest.approx([ours] * len(table))
+    assert set(table["search"]) == {*beyond.FREE, "FBLS"} and set(table["rival"]) == set(beyond.CONSTANT)
+
+
+def test_one_seed_decides_nothing():
+    table = beyond.compare_with_tuned(frame_of(0.5, {0.1: 1.0}, seeds=1))
+    assert set(table["within 3 %"]) == {"undecided, mean within"}
+    table = beyond.compare_with_tuned(frame_of(2.0, {0.1: 1.0}, seeds=1))
+    assert set(table["within 3 %"]) == {"undecided, mean above"}
+
+
+def test_a_step_that_lacks_a_seed_is_not_the_best():
+    frame = frame_of(1.0, {0.1: 1.0, 0.3: 0.5})
+    frame = frame[~((frame["lr"] == 0.3) & (frame["seed"] == 2))]
+    assert set(beyond.compare_with_tuned(frame)["its best step"]) == {0.1}
+
+
+def test_the_best_constant_steps_are_repeated_with_every_seed(tmp_path):
+    runs = beyond.run_comparison(PROTOCOL, RunStore(tmp_path), jobs=1)
+    count = to_frame(runs).groupby(["variant", "lr"])["seed"].nunique()
+    for rival in beyond.CONSTANT:
+        assert sorted(count[rival]) == [1, 2, 2]
+    for search in (*beyond.FREE, "FBLS"):
+        assert count[search].to_list() == [2]
+
+
+def test_sensitivity_varies_one_thing_at_a_time():
+    runs = beyond.sensitivity_runs(PROTOCOL, bounds=[0.1, 10.0], betas=[0.2], batch_sizes=[32], scales=[1.0, 3.0])
+    assert {run.lr for run in runs["bound"] if run.method == "EqualWeight"} == {0.1, 10.0}
+    assert {run.beta for run in runs["beta"]} == {0.2}
+    assert {run.batch_size for run in runs["batch_size"]} == {32}
+    assert {run.model_options for run in runs["latent_scale"]} == {(), (("latent_scale", 3.0),)}
+    assert {run.direction for run in runs["direction"]} == {"mgda", "mean", "edm"}
+    assert all(len(set(some)) == len(some) for some in runs.values())
+
+
+def test_the_scale_of_z_is_read_from_the_options():
+    frame = pd.DataFrame({"model_options": [{"latent_scale": 3.0}, None, {}]})
+    assert beyond.with_latent_scale(frame)["latent_scale"].to_list() == [3.0, 1.0, 1.0]
+    assert beyond.with_latent_scale(pd.DataFrame({"lr": [1.0]}))["latent_scale"].to_list() == [1.0]
