@@ -29,6 +29,12 @@ class TestArtifact:
         assert set(artifact["claims"]) <= set(PAPER["claims"])
 
 
+@pytest.mark.parametrize("artefact", PAPER["artefacts"])
+def test_whatever_the_paper_shows_has_a_producer(artefact):
+    made = [part.strip() for artifact in ARTIFACTS for part in artifact["reproduces"].split(";")]
+    assert artefact in made
+
+
 def test_no_file_of_figures_is_without_an_entry():
     listed = {name for artifact in ARTIFACTS for name in artifact["files"]} | {"artifacts.yaml", "paper.yaml"}
     assert {path.name for path in FIGURES.iterdir() if path.is_file()} == listed

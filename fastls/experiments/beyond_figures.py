@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from fastls.experiments import style
 from fastls.experiments.beyond import CONSTANT, FREE, find_tuned
@@ -173,7 +174,8 @@ def _summarize(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def _plain_ticks(panel) -> None:
-    """Numbers as 0.2 rather than 2 × 10⁻¹ on a short logarithmic axis."""
-    for ticks in (panel.yaxis.set_major_formatter, panel.yaxis.set_minor_formatter):
-        ticks(lambda value, _: f"{value:.2g}")
-    panel.tick_params(axis="y", which="minor", labelsize=7)
+    """Numbers as 0.2 rather than 2 × 10⁻¹ on a logarithmic axis, even steps where it is short."""
+    low, high = panel.get_ylim()
+    panel.yaxis.set_major_locator(MaxNLocator(5) if high < 8 * low else LogLocator(subs=(1, 2, 5)))
+    panel.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+    panel.yaxis.set_minor_locator(NullLocator())
