@@ -9,13 +9,15 @@ from fastls.experiments.frames import to_frame
 from fastls.experiments.parallel import run_all
 from fastls.experiments.runs import RunConfig
 from fastls.experiments.store import Run, RunStore
-from fastls.experiments.sweeps import LR_UB, SEARCH, Protocol, block_run, gain_run
-from fastls.experiments.tables import mean_interval
+from fastls.experiments.sweeps import FREE_RUNS, LR_UB, SEARCH, Protocol, block_run, gain_run
+from fastls.experiments.tables import compare_cost, mean_interval, median_interval, seconds_by_round
+from fastls.experiments.timing import PASSES, TimingConfig, execute_timing
 
 CONSTANT = ("EqualWeight", "MGDA-UB")
-FREE = ("FBLS+gain", "BlockFBLS", "BlockFBLS+RMS")  # no step size, no bound, no schedule
+FREE = tuple(FREE_RUNS)
 REPEATED = 2  # so many of the best constant steps are repeated with every seed
 MARGIN = 0.03
+MOST_COST = 1.10  # of a step, in steps of EqualWeight
 
 
 def run_comparison(protocol: Protocol, store: RunStore, jobs: int) -> list[Run]:
@@ -36,9 +38,7 @@ def run_comparison(protocol: Protocol, store: RunStore, jobs: int) -> list[Run]:
         run
         for seed in range(protocol.seeds)
         for run in (
-            gain_run(protocol, seed),
-            block_run(protocol, seed),
-            block_run(protocol, seed, preconditioner="rms"),
+            *(make(protocol, seed) for make in FREE_RUNS.values()),
             protocol.run("FBLS", LR_UB, seed, **SEARCH),
         )
     ]
@@ -78,6 +78,26 @@ def compare_with_tuned(frame: pd.DataFrame) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def execute_cost(protocol: Protocol, steps: int, rounds: int, store: RunStore) -> Run:
+    """EqualWeight, FBLS and the searches without a bound, timed in turn: some steps a round."""
+    small = replace(protocol, n_train=steps * protocol.batch_size)
+    return execute_timing(TimingConfig(small, rounds, ("EqualWeight", "FBLS", *FREE)), store)
+
+
+def compare_costs(run: Run) -> pd.DataFrame:
+    """A row a search: milliseconds a step, ratio to EqualWeight, trials and passes; and whether 1.10 is kept."""
+    seconds, rows = seconds_by_round(run), pd.DataFrame(run.rows)
+    counted = rows.groupby("method")[["trials", *PASSES]].mean().rename(columns=lambda name: name.replace("_", " "))
+    table = []
+    for method in ("FBLS", *FREE):
+        ratio, low, high = median_interval(seconds[method] / seconds["EqualWeight"])
+        times = {"ms a step": 1000 * seconds[method].median() / rows["steps"].iloc[0], "/ EqualWeight": ratio}
+        judged = compare_cost(run, method, "EqualWeight", MOST_COST)
+        verdict = {"n": len(seconds), f"at most {MOST_COST:.2f}": judged["verdict"]}
+        table.append({"search": method} | times | {"low": low, "high": high} | verdict | counted.loc[method].to_dict())
+    return pd.DataFrame(table)
 
 
 def find_tuned(final: pd.DataFrame, rival: str) -> tuple[float, pd.Series]:

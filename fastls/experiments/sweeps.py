@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -81,6 +82,14 @@ def gain_run(protocol: Protocol, seed: int, bound: float = GUARD, beta: float = 
 def block_run(protocol: Protocol, seed: int, beta: float = 0.4, **options) -> RunConfig:
     """BlockFBLS, which has no bound to choose."""
     return protocol.run("BlockFBLS", GUARD, seed, beta=beta, **options)
+
+
+# Searches without a step size, a bound or a schedule to choose: variant -> run from protocol and seed.
+FREE_RUNS = {
+    "FBLS+gain": gain_run,
+    "BlockFBLS": block_run,
+    "BlockFBLS+RMS": partial(block_run, preconditioner="rms"),
+}
 
 
 def constant_runs(protocol: Protocol, seed: int, method: str) -> list[RunConfig]:

@@ -12,7 +12,7 @@ from fastls.algorithms.multitask_optimizer import StepRecord
 from fastls.algorithms.spaces import Passes
 from fastls.experiments.runs import RunConfig, Training, load_data_of, make_header, summarize_steps
 from fastls.experiments.store import Run, RunStore
-from fastls.experiments.sweeps import LR_UB, SEARCH, Protocol
+from fastls.experiments.sweeps import FREE_RUNS, LR_UB, SEARCH, Protocol
 
 METHODS = ("EqualWeight", "SGD", "BLS", "MGDA-UB", "FBLS")
 WARM_START, PARALLEL = "FBLS, warm start", "FBLS, parallel"
@@ -51,6 +51,8 @@ class TimingConfig:
         return data | {"rounds": self.rounds, "methods": list(self.methods), "lr": self.lr, "lr_ub": LR_UB, **SEARCH}
 
     def method_config(self, method: str) -> RunConfig:
+        if method in FREE_RUNS:
+            return FREE_RUNS[method](self.protocol, seed=0)
         if method in VARIANTS:
             return self.protocol.run("FBLS", LR_UB, seed=0, **SEARCH, **VARIANTS[method])
         if method in ("BLS", "FBLS"):
