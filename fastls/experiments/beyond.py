@@ -49,7 +49,8 @@ def compare_with_tuned(frame: pd.DataFrame) -> pd.DataFrame:
     """Final test loss of each search against the best tuned constant step of each rival, seed by seed.
 
     The best step is that of the least mean of final test losses over all seeds, among the steps that have all seeds.
-    A rival's best epoch, ``its best epoch``, is the least mean over seeds that any epoch of that step had.
+    Errors, of classifications alone, are means at the same steps. A rival's best epoch, ``its best epoch``, is the
+    least mean over seeds that any epoch of that step had.
     """
     final = frame[frame["final"]]
     rows = []
@@ -75,6 +76,8 @@ def compare_with_tuned(frame: pd.DataFrame) -> pd.DataFrame:
                     "high, ratio": ratio_high,
                     "n": len(ours),
                     "within 3 %": judge_margin(ratio, ratio_low, ratio_high),
+                    "test error": final[final["variant"] == search]["test_error"].mean(),
+                    "its test error": final[(final["variant"] == rival) & (final["lr"] == step)]["test_error"].mean(),
                 }
             )
     return pd.DataFrame(rows)
