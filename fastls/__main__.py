@@ -98,6 +98,8 @@ def _bench(options: argparse.Namespace) -> int:
     from fastls.experiments.store import RunStore
     from fastls.paths import DATA, FIGURES, ROOT
 
+    if options.record and options.workload != "all":
+        raise ValueError(f"--record writes the table of all targets and needs all workloads, found {options.workload}.")
     folder, runs = (FIGURES, DATA / "runs") if options.record else (ROOT / "build" / "bench", ROOT / "build" / "runs")
     names = BENCHMARKS if options.workload == "all" else (options.workload,)
     device = resolve_device(options.device)

@@ -3,15 +3,16 @@
 import torch
 from torch import Tensor
 
-from fastls.algorithms.directions import Direction, compute_gramian, get_direction, is_stationary, weigh
+from fastls.algorithms.directions import Direction, check_weights, compute_gramian, get_direction, is_stationary, weigh
 from fastls.algorithms.line_search import Backtracking, SearchResult, Slopes
 from fastls.algorithms.multitask_optimizer import MultiTaskOptimizer, StepRecord
 from fastls.algorithms.preconditioning import RootMeanSquare
-from fastls.algorithms.spaces import Evaluation, LatentSpace, check_finite, squared_norm
+from fastls.algorithms.spaces import Evaluation, LatentSpace, check_finite, check_pulled, squared_norm
 from fastls.models.multitask import MultiTaskModel
 
 GUARD = 1000.0  # no step is larger: a guard, not a parameter to choose
 FIRST_STEP = 0.01
+NOTHING_TO_SEARCH = SearchResult(0.0, 0, True)  # for a block without a gradient
 
 
 class BlockFBLS(MultiTaskOptimizer):
@@ -30,7 +31,8 @@ class BlockFBLS(MultiTaskOptimizer):
 
     Args:
         model: a `MultiTaskModel`.
-        direction: as for `FBLS`; "mgda" keeps the encoder's step in check, see notebook 07.
+        direction: as for `FBLS`. With a rule other than "mgda" and "edm" some ⟨∂L_t/∂z, d_z⟩ can be ≤ 0; the encoder
+            then rests.
         beta: β in (0, 1) of all searches.
         preconditioner: `RootMeanSquare` for a step −ηP⁻¹Jᵀd_z of the encoder, J = ∂z/∂θ_sh; the gain is then
             ⟨Jᵀd_z, P⁻¹Jᵀd_z⟩ / ‖d_z‖². None for P = I.
@@ -71,7 +73,7 @@ class BlockFBLS(MultiTaskOptimizer):
 
         Returns:
             `StepRecord`: `step_size` is the encoder's η and `decoder_steps` has the η_t; `trials` is of the encoder;
-            `accepted` says whether all searches were.
+            `accepted` says whether the searches of all blocks that have a gradient were.
         """
         self._check_parameters()
         batch, space = Evaluation(self.model, inputs, targets, replayable=True), LatentSpace()
@@ -80,6 +82,7 @@ class BlockFBLS(MultiTaskOptimizer):
         own = batch.own_slopes()
         check_finite(self.model, gramian.diagonal() + own, "Squared gradients")
         weights, heard = weigh(self.direction, gramian, own)  # (T,), (T,)
+        check_weights(self.direction, weights)
         slopes = Slopes(own, gramian @ weights)
         if is_stationary(gramian, weights, own, gradients.dtype):
             return self._record(batch, weights, slopes, [SearchResult(0.0, 0, False)] * (1 + len(own)), None)
@@ -87,6 +90,7 @@ class BlockFBLS(MultiTaskOptimizer):
         direction = weights.to(gradients) @ gradients  # (n,)
         shared = space.shared_direction(batch, direction)
         pulled = squared_norm(shared, batch.losses)
+        check_pulled(pulled)
         if self.preconditioner is not None:
             gradient = shared
             shared = self.preconditioner(self.param_groups[0]["params"], gradient, self.state)
@@ -102,6 +106,8 @@ class BlockFBLS(MultiTaskOptimizer):
 
     def _search_encoder(self, batch: Evaluation, reach: Tensor, heard: Tensor, shared: Tensor) -> SearchResult:
         """η for z − η reach, the decoders staying where they are."""
+        if not reach.any():
+            return NOTHING_TO_SEARCH
         z, step = batch.z.detach(), reach.view_as(batch.z)
         chosen = heard.nonzero().squeeze(1)
 
@@ -113,6 +119,8 @@ class BlockFBLS(MultiTaskOptimizer):
 
     def _search_decoder(self, batch: Evaluation, t: int, own: Tensor) -> SearchResult:
         """η_t for θ_t − η_t ∂L_t/∂θ_t, z staying where it is."""
+        if own == 0:
+            return NOTHING_TO_SEARCH
         z = batch.z.detach()
 
         def phi(eta: float) -> Tensor:
@@ -125,7 +133,7 @@ class BlockFBLS(MultiTaskOptimizer):
     @torch.no_grad()
     def _move_block(self, group: dict, gradient: list[Tensor], result: SearchResult) -> None:
         """θ ← θ − η g for one block; where its search failed it stays, and so does the start of the next search."""
-        if result.accepted:
+        if result.accepted and result.step_size:
             group["previous_step"] = result.step_size
             torch._foreach_add_(group["params"], gradient, alpha=-result.step_size)
 

@@ -26,6 +26,7 @@ from fastls.algorithms.spaces import (
     Passes,
     Trials,
     check_finite,
+    check_pulled,
     squared_norm,
     trainable,
 )
@@ -39,9 +40,10 @@ class StepRecord:
     Attributes:
         losses: (T,), the losses before the step.
         weights: (T,), alpha; zero for a task without a gradient in this batch, see `find_heard`.
-        slopes: (T,) float64, ‖∂L_t/∂θ_t‖² + (Gα)_t, the predicted decrease per unit of step; None for `EqualWeight`.
+        slopes: (T,) float64, ‖∂L_t/∂θ_t‖² + (Gα)_t, the predicted decrease per unit of step, with ρ(Gα)_t where trials
+            match the gain; None for `EqualWeight`.
         step_size: η that was taken.
-        trials: evaluations of the losses by the line search.
+        trials: evaluations of the losses by the line search; of `BlockFBLS`, by the encoder's.
         accepted: whether the test held at `step_size`; always true for constant steps.
         stationary: the batch was Pareto stationary up to rounding; nothing moved.
         gain: ρ = ‖Jᵀd_z‖² / ‖d_z‖² for the latent methods (NaN where d_z = 0), else None: how far θ moves z along
@@ -230,7 +232,10 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
         shared = self.space.shared_direction(batch, direction)
         if not isinstance(self.space, LatentSpace):
             return shared, None
-        return shared, squared_norm(shared, batch.losses) / squared_norm([direction], batch.losses)
+        pulled = squared_norm(shared, batch.losses)
+        if self.wait:
+            check_pulled(pulled)
+        return shared, pulled / squared_norm([direction], batch.losses)
 
     def _search(self, batch: Evaluation, direction: Tensor, heard: Tensor, slopes: Slopes) -> SearchResult:
         """The line search over the tasks that are heard; what to do when it fails is decided here too."""

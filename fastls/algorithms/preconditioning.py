@@ -33,16 +33,14 @@ class RootMeanSquare:
     @torch.no_grad()
     def __call__(self, parameters: list[Tensor], gradients: list[Tensor], state: dict) -> list[Tensor]:
         """P⁻¹ g, a tensor a parameter; v is kept in ``state[parameter]``, where `state_dict` has it."""
-        averages = []
         for parameter in parameters:
-            own = state[parameter]
-            if "square_average" not in own:
-                own["square_average"], own["steps"] = torch.zeros_like(parameter), 0
-            own["steps"] += 1
-            averages.append(own["square_average"])
+            if "square_average" not in state[parameter]:
+                state[parameter] |= {"square_average": torch.zeros_like(parameter), "steps": 0}
+            state[parameter]["steps"] += 1
+        averages = [state[parameter]["square_average"] for parameter in parameters]
         torch._foreach_mul_(averages, self.decay)
         torch._foreach_addcmul_(averages, gradients, gradients, value=1 - self.decay)
-        corrected = torch._foreach_div(averages, 1 - self.decay ** own["steps"])
+        corrected = torch._foreach_div(averages, 1 - self.decay ** state[parameters[0]]["steps"])
         torch._foreach_sqrt_(corrected)
         torch._foreach_add_(corrected, self.eps)
         return torch._foreach_div(gradients, corrected)

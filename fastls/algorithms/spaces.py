@@ -344,3 +344,12 @@ def check_finite(model: MultiTaskModel, values: Tensor, what: str) -> None:
             f"{what} at the start of a step must be finite, found {bad}; the parameters are as they were. "
             "A smaller `lr` or `lr_ub` may keep the training from diverging."
         )
+
+
+def check_pulled(squared: Tensor) -> None:
+    """Raise FloatingPointError unless ‖(∂z/∂θ_sh)ᵀ d_z‖² is finite."""
+    if not squared.isfinite():
+        raise FloatingPointError(
+            f"The encoder's gradient must be finite, found a squared length of {squared.item()}; the parameters are as "
+            "they were. A smaller `lr` or `lr_ub` may keep the training from diverging."
+        )

@@ -48,9 +48,9 @@ SIZES = {
     },
 }
 
-STEPS = {"bert": 0.001}  # of the methods without a search, where `timing.LR` diverges
+SMALLER_LR = {"bert": 0.001}  # of the methods without a search, where `timing.LR` diverges
 
-# Workload -> method, rival, limit of their ratio, and whether it is the most or the least.
+# Workload -> rival and limit of FBLS's ratio to it; for `PEER`, the least of its ratio to FBLS.
 TARGETS = {
     "multimnist": [("EqualWeight", 1.20), ("SGD", 1.00), ("MGDA-UB", 1.10), (PEER, 1.5)],
     "cifar10": [("EqualWeight", 1.05), ("SGD", 0.15), ("MGDA-UB", 1.05), (PEER, 7.0)],
@@ -94,7 +94,7 @@ def make_timing(
         model_options=model_options + ((("tasks", tasks),) if tasks else ()),
     )
     peer = (PEER,) if find_spec("torchjd") else ()
-    return TimingConfig(protocol, rounds, (*METHODS, WARM_START, PARALLEL, *peer), STEPS.get(workload, LR))
+    return TimingConfig(protocol, rounds, (*METHODS, WARM_START, PARALLEL, *peer), SMALLER_LR.get(workload, LR))
 
 
 def run_benchmark(config: TimingConfig, store: RunStore) -> tuple[Run, Run, Run]:
@@ -138,7 +138,7 @@ def _interval(name: str, values: Sequence[float]) -> dict:
 def judge_targets(workload: str, timing: Run, memory: Run) -> list[dict]:
     """Each target of a workload against its measurement, for FBLS as in the paper and with a warm start.
 
-    "met" or "not met" by the median; "by its interval too" where the whole 95 % interval is on that side.
+    "met" or "not met" by the median; "undecided by its interval" where the 95 % interval reaches over the target.
     """
     seconds = seconds_by_round(timing)
     peaks = pd.DataFrame(memory.rows).set_index("method")["peak_mb"]

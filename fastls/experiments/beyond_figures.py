@@ -11,6 +11,7 @@ from fastls.experiments import style
 from fastls.experiments.beyond import CONSTANT, FREE, find_tuned
 
 SEARCHES = (*FREE, "FBLS")
+VARIED = {"bound": "lr", "beta": "beta", "batch_size": "batch_size", "latent_scale": "latent_scale"}  # -> its column
 TITLES = {"multimnist": "MultiMNIST", "cifar10": "CIFAR-10", "stsb": "STS-B"}
 
 
@@ -31,6 +32,8 @@ def draw_against_steps(frames: dict[str, pd.DataFrame], source: str) -> tuple[Fi
             panel.vlines(part["lr"], part["low"], part["high"], color=look["color"], linewidth=1)
         for method in SEARCHES:
             part = table[table["variant"] == method]
+            if part.empty:  # it diverged
+                continue
             look = style.line_style(method)
             panel.axhline(part["mean"].iloc[0], color=look["color"], linestyle=look["linestyle"], label=method)
             panel.axhspan(part["low"].iloc[0], part["high"].iloc[0], color=look["color"], alpha=0.12, linewidth=0)
@@ -68,12 +71,12 @@ def draw_curves(frames: dict[str, pd.DataFrame], source: str) -> tuple[Figure, p
 
 
 def draw_blocks(frames: dict[str, pd.DataFrame], source: str) -> tuple[Figure, pd.DataFrame]:
-    """What BlockFBLS does along a training: steps of encoder and decoders, gain, their product, trials."""
+    """What BlockFBLS does along a training: steps of encoder and decoders, gain, product of step and gain."""
     quantities = {
         "step_median": "encoder's step η",
         "decoder_step_median": "decoders' steps η_t",
         "gain_median": "gain ρ",
-        "reach": "reach in latent space, ηρ",
+        "reach": "median η times median ρ",
     }
     figure, panels = style.new_figure(len(quantities), height=2.9)
     looks = {"multimnist": ("-", "o"), "cifar10": ("--", "s"), "stsb": (":", "^")}
@@ -106,10 +109,10 @@ def draw_sensitivity(parts: dict[str, pd.DataFrame], source: str) -> tuple[Figur
     figure, panels = style.new_figure(len(labels), height=3.2, sharey=True)
     shown, drawn = {}, []
     for panel, (name, label) in zip(panels, labels.items(), strict=True):
-        column = "lr" if name == "bound" else name
+        column = VARIED[name]
         final = parts[name][parts[name]["final"]]
         failed = final[final["diverged"]]
-        table = _summarize(final[~final["diverged"]], ["variant", column])
+        table = _summarize(final, ["variant", column])
         for method, part in table.groupby("variant"):
             look = style.line_style(method) | {"label": method}
             part = part.set_index(column)
@@ -157,20 +160,20 @@ def draw_scalar_chain(table: pd.DataFrame, steps: int, source: str) -> tuple[Fig
     for method, part in table.groupby("method"):
         look = style.line_style(method) | {"label": method}
         panel.plot(part["c"], part["loss"].clip(1e-32, 1e32), **look | style.spread_markers(len(part)))
-    panel.axhline(0.5, color="0.6", linewidth=0.8)
+    factors = np.sort(table["c"].unique())
+    panel.plot(factors, factors**2 / 2, color="0.6", linewidth=0.8)
     panel.set(xlabel="c, the factor of the encoder", ylabel=f"loss after {steps} steps", xscale="log", yscale="log")
-    panel.text(
-        0.01, 0.5, " loss at the start, for c = 1", va="bottom", fontsize=7, transform=panel.get_yaxis_transform()
-    )
+    panel.annotate("loss at the start", (factors[0], factors[0] ** 2 / 2), va="bottom", fontsize=7)
     style.share_legend(figure, panel)
     style.sign(figure, source)
     return figure, table
 
 
 def _summarize(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Mean and range of the test loss over seeds, and how many there are."""
-    table = frame.groupby(list(by))["test_loss"].agg(mean="mean", low="min", high="max", n="count")
-    return table.dropna().reset_index()
+    """Mean and range of the test loss over seeds, and how many there are; without what diverged with any seed."""
+    kept = frame.groupby(list(by))["test_loss"].transform(lambda losses: losses.notna().all())
+    table = frame[kept.astype(bool)].groupby(list(by))["test_loss"].agg(mean="mean", low="min", high="max", n="count")
+    return table.reset_index()
 
 
 def _plain_ticks(panel) -> None:

@@ -52,7 +52,7 @@ class NewtonMOO(MultiTaskOptimizer):
 
     With ``latent=True`` all of this is done in z: d_z from ∂L_t/∂z and ∂²L_t/∂z², trials by the decoders alone at
     z + ηd_z, and θ ← θ + ηJ⁺d_z, J = ∂z/∂θ: the Gauss-Newton step of Σ α_t L_t, which leaves the curvature of the
-    encoder out. For a linear encoder z goes where the trial was, whatever A.
+    encoder out, where J has full row rank. For a linear encoder of full row rank z goes where the trial was.
 
     Args:
         model: of `fastls.models.quadratic`, with two strictly convex tasks.
@@ -77,7 +77,7 @@ class NewtonMOO(MultiTaskOptimizer):
 
     def step(self, inputs, targets: dict) -> StepRecord:
         """One step; `inputs` and `targets` are None, as for all toy problems."""
-        encoder, theta = self.model.encoder, self.model.encoder.theta.detach()
+        encoder, theta = self.model.encoder, self.model.encoder.theta.detach().clone()
 
         def encode(point: Tensor) -> Tensor:
             return torch.func.functional_call(encoder, {"theta": point}, (inputs,))

@@ -43,6 +43,7 @@ class TorchJDMGDA(MultiTaskOptimizer):
         losses = [task_loss(model, task, decoder(z), targets) for task, decoder in model.decoders.items()]
         encoder, *decoders = ([*group["params"]] for group in self.param_groups)
         self.inner.zero_grad()
+        self.inner.param_groups[0]["lr"] = self.lr  # which a scheduler may have changed
         mtl_backward(losses, features=z, tasks_params=decoders, shared_params=encoder)
         weights = jac_to_grad(encoder, self.aggregator)
         self.inner.step()

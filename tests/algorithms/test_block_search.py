@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from helpers import bare, batch, copies, counted, equal, mlp
+from helpers import batch, copies, counted, equal, mlp
 from torch import nn
 
 from fastls import BLS, FBLS, Backtracking, BlockFBLS, MultiTaskModel
@@ -111,13 +111,28 @@ def test_passes_are_counted_as_they_run(tasks):
     assert (passes.encoder_forward, passes.encoder_backward, passes.decoder_backward) == (1, 1, tasks)
 
 
+class Backwards(nn.Module):
+    """Its derivative has the wrong sign, so that every step up to the floor raises the loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.theta = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def forward(self, z):
+        return z.mean() + 2 * self.theta.detach() - self.theta
+
+
 def test_a_block_whose_search_fails_rests_and_keeps_its_start():
-    """A loss without a slope in the decoder: nothing to search for there."""
-    model = bare(nn.Linear(5, 4).double(), lambda z: z.square().sum(), lambda z: (z - 1).square().sum())
-    inputs, targets = batch()
-    record = BlockFBLS(model).step(inputs, targets)
-    assert record.step_size == pytest.approx(0.01) and record.decoder_steps.tolist() == [0, 0]
+    heads = {"wrong": Backwards(), "right": nn.Linear(4, 1).double()}
+    losses = {"wrong": lambda output, _: output, "right": nn.functional.mse_loss}
+    model = MultiTaskModel(nn.Linear(5, 4).double(), heads, losses)
+    optimizer = BlockFBLS(model)
+    starts = [group["previous_step"] for group in optimizer.param_groups]
+    inputs = torch.randn(8, 5, dtype=torch.float64)
+    record = optimizer.step(inputs, {"wrong": None, "right": torch.zeros(8, 1, dtype=torch.float64)})
     assert not record.accepted and not record.stationary
+    assert record.decoder_steps[0] == 0 < record.decoder_steps[1]
+    assert heads["wrong"].theta.item() == 1 and optimizer.param_groups[1]["previous_step"] == starts[1]
 
 
 def test_a_stationary_batch_moves_nothing():
@@ -176,3 +191,42 @@ def test_a_resumed_training_goes_on_bit_for_bit(make):
 def test_beta_is_checked():
     with pytest.raises(ValueError, match=r"`Backtracking\(beta=...\)` must be in \(0, 1\), found 1.5"):
         BlockFBLS(mlp(), beta=1.5)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), -1.0])
+def test_bad_weights_move_nothing(bad):
+    model, (inputs, targets) = mlp(2), batch(2)
+    before = copies(model)
+    optimizer = BlockFBLS(model, direction=lambda gramian: torch.tensor([1.0, bad]).to(gramian))
+    with pytest.raises(ValueError, match="must return finite weights ≥ 0"):
+        optimizer.step(inputs, targets)
+    assert equal(before, copies(model))
+
+
+class Cusp(nn.Module):
+    """z = x + |θ|, computed so that its derivative at θ = 0 is NaN."""
+
+    def __init__(self):
+        super().__init__()
+        self.theta = nn.Parameter(torch.zeros(4, dtype=torch.float64))
+
+    def forward(self, inputs):
+        return inputs[:, :4] + self.theta.square().sqrt()
+
+
+@pytest.mark.parametrize(
+    "make", [FBLS, partial(FBLS, match_gain=True), BlockFBLS], ids=["FBLS", "FBLS+gain", "BlockFBLS"]
+)
+def test_a_gradient_that_is_not_finite_in_the_encoder_alone_moves_nothing(make):
+    whole, (inputs, targets) = mlp(2), batch(2)
+    model = MultiTaskModel(Cusp(), dict(whole.decoders), whole.losses)
+    before = copies(model)
+    with pytest.raises(FloatingPointError, match="encoder's gradient must be finite, found .*nan"):
+        make(model).step(inputs, targets)
+    assert equal(before, copies(model))
+
+
+def test_blocks_without_a_gradient_do_not_count_as_refused():
+    model = scalar_chain(1.0, 1.0)  # its decoder has no parameter
+    record = BlockFBLS(model).step(None, dict.fromkeys(model.tasks))
+    assert record.accepted and record.step_size > 0 and record.decoder_steps.tolist() == [0.0]

@@ -35,16 +35,24 @@ def frame_of(ours: float, rivals: dict[float, float], seeds: int = 3) -> pd.Data
 )
 def test_the_verdict_follows_the_ratio_to_the_best_step(ours, verdict):
     table = beyond.compare_with_tuned(frame_of(ours, {0.01: 2.0, 0.1: 1.0, 0.3: 1.3}))
-    assert set(table["within 3 %"]) == {verdict}
+    assert set(table[beyond.WITHIN]) == {verdict}
     assert (table["its best step"] == 0.1).all() and table["ratio"].to_list() == pytest.approx([ours] * len(table))
     assert set(table["search"]) == {*beyond.FREE, "FBLS"} and set(table["rival"]) == set(beyond.CONSTANT)
 
 
 def test_one_seed_decides_nothing():
     table = beyond.compare_with_tuned(frame_of(0.5, {0.1: 1.0}, seeds=1))
-    assert set(table["within 3 %"]) == {"undecided, mean within"}
+    assert set(table[beyond.WITHIN]) == {"undecided, mean within"}
     table = beyond.compare_with_tuned(frame_of(2.0, {0.1: 1.0}, seeds=1))
-    assert set(table["within 3 %"]) == {"undecided, mean above"}
+    assert set(table[beyond.WITHIN]) == {"undecided, mean above"}
+
+
+def test_a_search_that_diverged_once_does_not_hold():
+    frame = frame_of(0.9, {0.1: 1.0})
+    frame.loc[(frame["variant"] == "BlockFBLS") & (frame["seed"] == 1), ["test_loss", "diverged"]] = [None, True]
+    table = beyond.compare_with_tuned(frame).set_index("search")
+    assert set(table.loc["BlockFBLS", beyond.WITHIN]) == {"does not hold"}
+    assert set(table.loc["FBLS+gain", beyond.WITHIN]) == {"holds"}
 
 
 def test_a_step_that_lacks_a_seed_is_not_the_best():
@@ -76,3 +84,11 @@ def test_the_scale_of_z_is_read_from_the_options():
     frame = pd.DataFrame({"model_options": [{"latent_scale": 3.0}, None, {}]})
     assert beyond.with_latent_scale(frame)["latent_scale"].to_list() == [3.0, 1.0, 1.0]
     assert beyond.with_latent_scale(pd.DataFrame({"lr": [1.0]}))["latent_scale"].to_list() == [1.0]
+
+
+def test_the_spread_is_infinite_where_a_setting_diverged():
+    runs = [make_run("EqualWeight", lr, 0, loss) for lr, loss in ((0.01, 2.0), (0.1, 0.5))]
+    runs += [make_run("FBLS", 1.0, 0, 0.5, **SEARCH), make_run("FBLS", 10.0, 0, 0.6, diverged=True, **SEARCH)]
+    runs += [make_run("BlockFBLS", 1000.0, 0, 0.5, beta=0.4)]
+    spread = beyond.compare_spread({"bound": to_frame(runs)}, {"bound": "lr"})["bound"]
+    assert spread["EqualWeight"] == pytest.approx(4) and spread["FBLS"] == float("inf") and pd.isna(spread["BlockFBLS"])

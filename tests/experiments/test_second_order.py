@@ -39,9 +39,10 @@ def test_more_than_two_objectives_are_refused():
 
 
 @pytest.mark.parametrize("method", ["Newton", "latent Newton"])
-def test_it_arrives_in_few_steps_and_each_lowers_both_losses(method):
+def test_one_full_step_arrives_and_lowers_both_losses(method):
     run = follow(two_quadratics(), method, (2.0, 2.2), steps=20)
-    assert run["outcome"].iloc[-1] == "arrived" and len(run) <= 10
+    assert run["outcome"].iloc[-1] == "arrived"
+    assert len(run) == 2  # the minimiser of any weighted sum of two quadratics is on their Pareto set
     assert (run[["loss_1", "loss_2"]].diff().iloc[1:] <= 1e-12).all(axis=None)
 
 
@@ -61,3 +62,11 @@ def test_latent_trials_cost_decoders_alone():
     for latent in (False, True):
         record = NewtonMOO(model, latent).step(None, dict.fromkeys(model.tasks))
         assert record.passes.encoder_forward == (1 if latent else 1 + record.trials)
+
+
+@pytest.mark.parametrize("latent", [False, True])
+def test_losses_are_those_before_the_step(latent):
+    model = two_quadratics().model((2.0, 2.2))
+    z = model.encoder(None)
+    before = [model.losses[task](model.decoders[task](z), None).item() for task in model.tasks]
+    assert NewtonMOO(model, latent).step(None, dict.fromkeys(model.tasks)).losses.tolist() == pytest.approx(before)

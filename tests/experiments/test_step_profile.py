@@ -1,7 +1,12 @@
 """The parts of a step: all named, none counted twice."""
 
+from contextlib import contextmanager
+
+import pytest
+
 from fastls.algorithms.spaces import Evaluation
-from fastls.experiments.step_profile import PARTS, REST, ProfileConfig, execute_profile, mark_parts
+from fastls.experiments import step_profile
+from fastls.experiments.step_profile import PARTS, REST, STEP, ProfileConfig, execute_profile, mark_parts
 from fastls.experiments.store import RunStore
 from fastls.experiments.sweeps import Protocol
 
@@ -14,6 +19,23 @@ def test_the_parts_make_up_the_step(tmp_path):
     assert set(spent) == {*PARTS, REST}
     assert all(share >= 0 for share in spent.values())  # the rest too: nothing is counted in two parts
     assert abs(sum(spent.values()) - 1) < 1e-2
+
+
+def test_no_part_is_within_another(tmp_path, monkeypatch):
+    depths, depth = [], 0
+
+    @contextmanager
+    def follow(name):
+        nonlocal depth
+        depths.append((name, depth))
+        depth += name != STEP
+        yield
+        depth -= name != STEP
+
+    monkeypatch.setattr(step_profile, "record_function", follow)
+    with pytest.raises(KeyError):  # nothing is left for the profiler
+        execute_profile(ProfileConfig(PROTOCOL), RunStore(tmp_path))
+    assert {name for name, _ in depths} == {*PARTS, STEP} and max(depth for _, depth in depths) == 0
 
 
 def test_marks_are_taken_off_again():
