@@ -21,7 +21,7 @@ class StoreError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """A header (format, key, digest of the rows, config, data, environment) and rows, each a flat dict."""
+    """A header (format, key, config, data, environment, digest) and rows, each a flat dict."""
 
     header: dict
     rows: tuple[dict, ...]
@@ -37,9 +37,10 @@ def compute_key(config: dict) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def compute_digest(rows: Sequence[dict]) -> str:
-    """Sixteen hexadecimal digits of the sha256 of the rows, by which a changed or lost one is noticed."""
-    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
+def compute_digest(header: dict, rows: Sequence[dict]) -> str:
+    """Sixteen hexadecimal digits of the sha256 of all that a file holds, by which a change or a loss is noticed."""
+    told = {name: value for name, value in header.items() if name != "digest"}
+    return hashlib.sha256(json.dumps([told, rows], sort_keys=True).encode()).hexdigest()[:16]
 
 
 class RunStore:
@@ -91,8 +92,8 @@ class RunStore:
         """Write the run, whole or not at all."""
         path = self.path(label, config)
         rows = list(rows)
-        own = {"format": FORMAT, "key": compute_key(config), "digest": compute_digest(rows), "config": config}
-        header = {**own, **header}
+        header = {"format": FORMAT, "key": compute_key(config), "config": config, **header}
+        header["digest"] = compute_digest(header, rows)
         lines = [json.dumps(line, allow_nan=False, ensure_ascii=False) for line in (header, *rows)]
         write_atomically(path, "\n".join(lines) + "\n")
         return path
@@ -105,8 +106,8 @@ def read_run(path: Path) -> Run:
     """A run from its file.
 
     Raises:
-        StoreError: not JSON lines, not of this format, a key that is not that of its configuration, or rows that are
-            not those that were saved.
+        StoreError: not JSON lines, not of this format, a key that is not that of its configuration, or
+            something that is not what was saved.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -120,6 +121,6 @@ def read_run(path: Path) -> Run:
     key = compute_key(header.get("config"))
     if header.get("key") != key or not path.stem.endswith(key):
         raise StoreError(f"{path} must be named after the key of its configuration, {key}. {_ADVICE}")
-    if header.get("digest") != compute_digest(rows):
-        raise StoreError(f"{path} must hold the rows that it was saved with, found others or not all. {_ADVICE}")
+    if header.get("digest") != compute_digest(header, rows):
+        raise StoreError(f"{path} must hold what was saved, by its digest, found something else. {_ADVICE}")
     return Run(header, tuple(rows))

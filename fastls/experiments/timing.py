@@ -48,7 +48,9 @@ class TimingConfig:
         base = self.method_config("SGD")
         names = ("dataset", "source", "n_train", "batch_size", "device", "data_options", "model_options")
         data = {name: value for name, value in base.identity.items() if name in names}
-        return data | {"rounds": self.rounds, "methods": list(self.methods), "lr": self.lr, "lr_ub": LR_UB, **SEARCH}
+        searches = {name: self.method_config(name).identity for name in self.methods if name in FREE_RUNS}
+        own = {"rounds": self.rounds, "methods": list(self.methods), "lr": self.lr, "lr_ub": LR_UB, **SEARCH}
+        return data | own | ({"searches": searches} if searches else {})
 
     def method_config(self, method: str) -> RunConfig:
         if method in FREE_RUNS:

@@ -47,6 +47,19 @@ def test_wrong_numbers_change_every_verdict(claim, wrong, expected):
     assert table["verdict"].iloc[list(CLAIMS).index(claim)] == f"**{expected}**"
 
 
+@pytest.mark.parametrize(
+    "claim, statement, counts",
+    [
+        (1, "an epoch of FBLS takes 1.28 times one of SGD", False),
+        (1, "a step of FBLS, warm start costs at most 1.28 times one of SGD", False),
+        (1, "a step of FBLS costs at most 1.28 times one of SGD", True),
+        (4, "an epoch of BLS takes 1.36 times one of FBLS", True),
+    ],
+)
+def test_a_reproduced_ratio_is_no_vote_on_what_fbls_costs(claim, statement, counts):
+    assert evidence.votes(claim, statement) == counts
+
+
 def test_claim_6_is_computed_not_remembered():
     verdicts = {row["statement"]: row["verdict"] for row in evidence.check_claim_6(factors=(0.5, 2.0))}
     assert list(verdicts.values()) == ["agrees", "differs"]
@@ -77,6 +90,12 @@ def test_another_measurement_changes_readme(copied):
     table.to_csv(path, index=False)
     evidence.write_front_page(copied)
     assert "7.77 [" in (copied / "README.md").read_text()
+
+
+def test_a_missing_table_is_named(copied):
+    (copied / "figures" / "claims-bert.csv").unlink()
+    with pytest.raises(ValueError, match="must have claims-bert, found none; run `make figures`"):
+        evidence.write_front_page(copied)
 
 
 def test_a_missing_marker_is_named():

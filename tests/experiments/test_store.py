@@ -28,8 +28,8 @@ def test_round_trip(store):
     run = store.load("set-FBLS", CONFIG)
     assert run.rows == tuple(ROWS)
     assert run.config == CONFIG
-    own = {"format": "fastls-run", "key": compute_key(CONFIG), "digest": compute_digest(ROWS), "config": CONFIG}
-    assert run.header == own | HEADER
+    told = {"format": "fastls-run", "key": compute_key(CONFIG), "config": CONFIG} | HEADER
+    assert run.header == told | {"digest": compute_digest(told, ROWS)}
     assert path.name == f"set-FBLS-{compute_key(CONFIG)}.jsonl" and path.parent == store.root
     assert read_run(path) == run
 
@@ -106,6 +106,7 @@ DAMAGES = {
     "no configuration": rewrite([{"format": "fastls-run", "key": compute_key(CONFIG)}]),
     "header of another run": tamper,
     "another number": lambda path: path.write_text(path.read_text().replace("1e-300", "2e-300")),
+    "another origin": lambda path: path.write_text(path.read_text().replace('"digits"', '"mnist"')),
     "a row lost": lambda path: path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1])),
 }
 
