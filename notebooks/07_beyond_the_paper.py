@@ -181,8 +181,8 @@ display(Markdown("\n".join(lines)))
 #
 # **Proposition.** Let gradients be deterministic, $z(\theta_{sh}) = A\theta_{sh} + b$ with $A A^\top = \rho I$, $\rho > 0$,
 # let the $L_t$ be bounded below and have $M$-Lipschitz gradients in $(\theta_{sh}, \theta_t)$, and let every search start
-# at a bound and have a floor below $\min(lr_{ub},\, 2\gamma(1-\beta)/M)$. Then FBLS with the gain and MGDA takes the steps of BLS, and
-# $\|\nabla_{\theta_t}L_t\|^2 + \rho\|d_z\|^2 \to 0$ for every $t$: every accumulation point is Pareto stationary.
+# at a bound and have a floor below $\min(lr_{ub},\, 2\gamma(1-\beta)/M)$. Then FBLS with the gain and MGDA takes the steps
+# of BLS, and $\|\nabla_{\theta_t}L_t\|^2 + \rho\|d_z\|^2 \to 0$ for every $t$: every accumulation point is Pareto stationary.
 #
 # *Proof.* $z(\theta_{sh} - \eta A^\top d_z) = z - \eta A A^\top d_z = z - \eta\rho d_z$ without a remainder, so the trial
 # is where the step ends; and $\langle A^\top g_t, A^\top d_z\rangle = \rho\langle g_t, d_z\rangle$, so the slopes are those
@@ -264,7 +264,8 @@ notes = [
     source_line.replace("\n", "; ") + ".",
     "Test losses are means over tasks after the last epoch, and over n seeds, with 95 % t-intervals. The ratio is ours "
     "over the rival's, seed by seed, against the rival's best constant step by mean final test loss; its best epoch is "
-    "the least mean test loss of that step at any epoch. Errors are means over tasks and seeds. Holds: the ratio's interval ends at most 3 % above 1; does not "
+    "the least mean test loss of that step at any epoch. Errors are means over tasks and seeds. Holds: the ratio's "
+    "interval ends at most 3 % above 1; does not "
     "hold: it begins above that.",
 ]
 _ = tables.write_table(table, "ours-beyond-tuned-steps", folder, "Searches without a bound beside tuned steps", notes)
@@ -446,8 +447,8 @@ display(Markdown("\n".join(lines)))
 # [doi 10.1137/08071692X](https://doi.org/10.1137/08071692X)) takes $d = \arg\min_d \max_t\, g_t^\top d + \tfrac12 d^\top
 # H_t d$ and searches from $\eta = 1$. In latent space the same is done with $\partial L_t/\partial z$ and $\partial^2
 # L_t/\partial z^2$, trials by the decoders alone, and $\theta \leftarrow \theta + \eta J^{+} d_z$: the Gauss-Newton step
-# of the weighted loss where $J$ has full row rank. On two quadratics with $z = A\theta$ it is Newton's step, however badly $A$ is conditioned; and
-# since the minimiser of any weighted sum of the two lies on their Pareto set, one full step arrives there.
+# of the weighted loss where $J$ has full row rank. On two quadratics with $z = A\theta$ it is Newton's step, however badly
+# $A$ is conditioned; and since the minimiser of any weighted sum of the two lies on their Pareto set, one full step arrives there.
 
 # %%
 starts = toy.STARTS
@@ -482,7 +483,8 @@ newton = pd.concat(rows)[["ratio", "label", "arrived", "starts", "steps", "trial
 newton = newton.rename(columns={"ratio": "least singular value of A", "label": "method"})
 notes = [
     f"Medians over {len(starts)} starts until the stationarity gap is below {toy.TOLERANCE:g}; a start that does not "
-    f"arrive in {toy_steps} steps counts as infinitely many steps, a dash. Passes in forward passes, a backward being worth two; a Hessian is a "
+    f"arrive in {toy_steps} steps counts as infinitely many steps, a dash. Passes in forward passes, "
+    "a backward being worth two; a Hessian is a "
     "backward pass for every row."
 ]
 _ = tables.write_table(newton, "ours-beyond-second-order", folder, "Second order on two quadratics", notes)
