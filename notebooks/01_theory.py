@@ -722,7 +722,7 @@ encoders = {
 }
 
 
-def count_steps(method, encoder, lr_ub=1.0, limit=500):
+def count_steps(method, encoder, lr_ub=1.0, limit=300):
     """Steps until the stationarity gap in θ is below 1e-6."""
     model = quadratics(encoder, centres, curvatures, torch.tensor([1.5, -1.0]))
     optimizer, targets = method(model, lr_ub), dict.fromkeys(model.tasks)

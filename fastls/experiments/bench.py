@@ -29,8 +29,8 @@ _BERT_BASE = (("layers", 12), ("width", 768), ("decoder_width", 768), ("weights"
 # Size -> workload -> batch size, steps of a round, rounds, data and model options.
 SIZES = {
     "laptop": {
-        "multimnist": (256, 20, 30, (), ()),
-        "cifar10": (256, 1, 16, (), ()),
+        "multimnist": (256, 20, 10, (), ()),
+        "cifar10": (256, 1, 8, (), ()),
         "cityscapes": (4, 1, 10, (("size", (64, 128)),), _PSPNET),
         "bert": (12, 1, 6, (), _BERT_BASE),
     },

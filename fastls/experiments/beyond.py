@@ -18,7 +18,7 @@ CONSTANT = ("EqualWeight", "MGDA-UB")
 FREE = tuple(FREE_RUNS)
 REPEATED = 2  # so many of the best constant steps are repeated with every seed
 MARGIN = 0.03
-WITHIN = f"within {MARGIN:.0%}"
+WITHIN = f"within {100 * MARGIN:.0f} %"
 MOST_COST = 1.10  # of a step, in steps of EqualWeight
 
 

@@ -236,6 +236,7 @@ class TestConfig:
         "parallel": 4,
         "start": "previous",
         "match_gain": True,
+        "preconditioner": "rms",
         "decay_every": 1,
         "batch_size": 32,
         "device": "cuda",
