@@ -256,7 +256,8 @@ runs = {name: beyond.run_comparison(protocol, store, jobs) for name, protocol in
 epochs = {name: frames.to_frame(some) for name, some in runs.items()}
 source_line = "\n".join(f"{beyond_figures.TITLES[name]}: {frames.provenance(some)}" for name, some in runs.items())
 n_line = (
-    f"Mean and range over seeds: {seeds}, on CIFAR-10 {cifar_seeds}; one of constant steps other than the best two."
+    f"Mean and range over seeds: {seeds}, on CIFAR-10 {cifar_seeds}; one of constant steps other than the best two. "
+    "What diverged is left out."
 )
 figure, against = beyond_figures.draw_against_steps(epochs, f"{source_line}\n{n_line}")
 _ = style.save_figure(figure, "ours-beyond-against-constant-steps", folder)
