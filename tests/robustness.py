@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
+import torch
 
 from fastls.datasets.cifar10 import load_cifar10
 from fastls.datasets.cityscapes import load_cityscapes
@@ -214,7 +215,7 @@ def damage_data(folder: Path) -> Iterator[tuple]:
 def _read_all(root: Path) -> None:
     data = load_cityscapes(2, 1, "cityscapes", size=(32, 64), workers=0, root=root)
     for split in (data.train, data.test):
-        list(split.batches(range(len(split)), 1, training=False))
+        list(split.batches(torch.arange(len(split)), 1, training=False))
 
 
 def _damage_set(name: str, paths: list[Path], load: Callable) -> Iterator[tuple]:
