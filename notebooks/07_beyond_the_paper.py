@@ -60,7 +60,6 @@ runs_dir = "build/quick/runs"  # where runs are kept, from the root of the repos
 figures_dir = "build/quick/figures"  # where figures and tables go
 
 # %%
-import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -68,12 +67,10 @@ import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
-from fastls import FBLS, Backtracking, BlockFBLS
-from fastls.algorithms.block_search import GUARD
+from fastls import FBLS
 from fastls.datasets import cifar10, multimnist, stsb
 from fastls.environment import resolve_device
 from fastls.experiments import beyond, beyond_figures, frames, gain, parallel, style, tables, toy
-from fastls.experiments.runs import load_data_of
 from fastls.experiments.store import RunStore
 from fastls.experiments.sweeps import Protocol
 from fastls.models.lenet import lenet
@@ -401,23 +398,12 @@ display(Markdown("\n\n".join([tables.to_markdown(table), *notes])))
 # each loss on the batch is lower after encoder and decoders have moved together.
 
 # %%
-data = load_data_of(small)
-order = torch.arange(len(data.train)).repeat(-(-watched_steps * small.batch_size // len(data.train)))
-
-
-def start_gain(net):
-    return FBLS(net, GUARD, line_search=Backtracking(0.3, start="previous"), match_gain=True)
-
-
-batches = list(itertools.islice(data.train.batches(order, small.batch_size, training=True), watched_steps))
-watched = {}
-for method, make in {"BlockFBLS": BlockFBLS, "FBLS+gain": start_gain}.items():
-    torch.manual_seed(0)
-    watched[method] = gain.watch_steps(make(lenet().to(device)), batches, every=4)
-by_method = pd.concat(watched, names=["method"]).groupby("method")
+watched_run = gain.execute_watch(small, watched_steps, every=4, store=store)
+watched = pd.DataFrame(watched_run.rows)
+by_method = watched.groupby("method")
 display(by_method[["cosine", "gain", "step_size"]].median().round(3))
 fell = by_method["fell"].mean()
-cosines = watched["BlockFBLS"]["cosine"]
+cosines = watched[watched["method"] == "BlockFBLS"]["cosine"]
 display(
     Markdown(
         f"Cosine of BlockFBLS's steps: {cosines.min():.2f} to {cosines.max():.2f}, so that "

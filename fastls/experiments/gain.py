@@ -1,17 +1,30 @@
 """What the gain of the encoder is good for and what it cannot see: two examples, and steps watched from outside."""
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import pandas as pd
 import torch
 
-from fastls.algorithms.block_search import BlockFBLS
+from fastls.algorithms.block_search import GUARD, BlockFBLS
 from fastls.algorithms.directions import compute_gramian, weigh
 from fastls.algorithms.line_search import Backtracking
 from fastls.algorithms.optimizers import FBLS
 from fastls.algorithms.spaces import Evaluation, LatentSpace, task_loss
+from fastls.experiments.runs import load_data_of, make_header
+from fastls.experiments.store import Run, RunStore
+from fastls.experiments.sweeps import Protocol
+from fastls.models.lenet import lenet
 from fastls.models.multitask import MultiTaskModel
 from fastls.models.quadratic import scalar_chain
+
+
+def start_gain(model: MultiTaskModel) -> FBLS:
+    """FBLS with the gain as in the comparison: β = 0.3, each search from 1.1 times its last step."""
+    return FBLS(model, GUARD, line_search=Backtracking(0.3, start="previous"), match_gain=True)
+
+
+WATCHED = {"BlockFBLS": BlockFBLS, "FBLS+gain": start_gain}
 
 
 def sweep_scalar_chain(factors: Sequence[float], steps: int) -> pd.DataFrame:
@@ -106,6 +119,25 @@ def watch_steps(optimizer: FBLS | BlockFBLS, batches: Iterable, every: int) -> p
                 }
             )
     return pd.DataFrame(rows)
+
+
+def execute_watch(protocol: Protocol, steps: int, every: int, store: RunStore) -> Run:
+    """`watch_steps` of BlockFBLS and of FBLS with the gain on LeNet, kept like any run, with a column ``method``."""
+    names = ("dataset", "source", "n_train", "batch_size", "device")
+    identity = {name: getattr(protocol, name) for name in names} | {"watched": steps, "every": every}
+
+    def make() -> tuple[dict, list[dict]]:
+        data = load_data_of(protocol)
+        order = torch.arange(len(data.train)).repeat(-(-steps * protocol.batch_size // len(data.train)))
+        batches = list(islice(data.train.batches(order, protocol.batch_size, training=True), steps))
+        rows = []
+        for method, start in WATCHED.items():
+            torch.manual_seed(0)
+            watched = watch_steps(start(lenet().to(protocol.device)), batches, every)
+            rows += watched.assign(method=method).to_dict("records")
+        return make_header(data, protocol.device), rows
+
+    return store.get_or_make(f"{protocol.dataset}-watched", identity, make)
 
 
 def measure_cosine(optimizer: FBLS | BlockFBLS, inputs, targets) -> float:
