@@ -108,6 +108,10 @@ class Backtracking:
         start: "bound" begins every search at lr_ub, as the paper does; "previous" at `growth` times the step that the
             last search accepted, where that is below lr_ub, so that most searches end at their first trial. A search
             that failed sends the next one back to the bound.
+        order: "together" runs all T decoders in every trial and waits for the device once; "in turn" first runs the
+            one whose task refused the trial before, and leaves the trial if it refuses again. The steps are the same,
+            a refused trial costs one decoder in place of T, and an accepted one may wait twice: for decoders that
+            weigh. φ must offer ``some(eta, tasks) -> (len(tasks),)``, as BLS's and FBLS's do.
         growth: > 1. At 1.1 about one search in seven takes a second trial where γ = 1/2 and the right step stays.
 
     Returns (when called as ``search(phi, losses, slopes, lr_ub, previous=∞)``):
@@ -136,6 +140,7 @@ class Backtracking:
     parallel: int | None = None
     start: str = "bound"
     growth: float = 1.1
+    order: str = "together"
     needs_trials: ClassVar[bool] = True
 
     def __post_init__(self):
@@ -152,6 +157,13 @@ class Backtracking:
             raise ValueError(f"`Backtracking(start=...)` must be 'bound' or 'previous', found {self.start!r}.")
         if not 1 < self.growth < float("inf"):
             raise ValueError(f"`Backtracking(growth=...)` must be above 1 and finite, found {self.growth}.")
+        if self.order not in ("together", "in turn"):
+            raise ValueError(f"`Backtracking(order=...)` must be 'together' or 'in turn', found {self.order!r}.")
+        if self.order == "in turn" and self.parallel is not None:
+            raise ValueError(
+                f"`Backtracking(order='in turn')` tries steps one by one, found it with parallel={self.parallel}; "
+                "leave one of the two out."
+            )
 
     def check_bound(self, lr_ub: float) -> None:
         """Raise unless ``0 < floor < lr_ub``, finite."""
@@ -168,10 +180,11 @@ class Backtracking:
         if not slopes.descend():
             return SearchResult(self.floor, trials=0, accepted=False)
         decrease = ARMIJO_FORMS[self.form](slopes)
+        test = (InTurn if self.order == "in turn" else Together)(phi, losses, decrease, self.beta)
         first, trials = float(self._first_step(lr_ub, previous)), 0
         while (eta := first * self.gamma**trials) >= self.floor:
             trials += 1
-            if satisfies_armijo(phi(eta), losses, decrease, self.beta, eta):
+            if test.holds(eta):
                 return SearchResult(eta, trials, accepted=True)
         return SearchResult(self.floor, trials, accepted=False)
 
@@ -205,6 +218,38 @@ class Backtracking:
             accepted = accepted | holds.any()
             trials += self.parallel
         return SearchResult(step_size, trials, accepted)
+
+
+class Together:
+    """The test of one step after the other, all tasks in every trial."""
+
+    def __init__(self, phi: Phi, losses: Tensor, decrease: Tensor, beta: float):
+        self.phi, self.losses, self.decrease, self.beta = phi, losses, decrease, beta
+
+    def holds(self, eta: float) -> bool:
+        return bool(satisfies_armijo(self.phi(eta), self.losses, self.decrease, self.beta, eta))
+
+
+class InTurn(Together):
+    """The same test, the task that refused the last step first and, where it refuses again, alone."""
+
+    suspect: int | None = None
+
+    def holds(self, eta: float) -> bool:
+        tasks = list(range(len(self.losses)))
+        if self.suspect is None:
+            return self._holds_for(eta, tasks)
+        others = [t for t in tasks if t != self.suspect]
+        return self._holds_for(eta, [self.suspect]) and (not others or self._holds_for(eta, others))
+
+    def _holds_for(self, eta: float, tasks: list[int]) -> bool:
+        trial, losses, decrease = self.phi.some(eta, tasks), self.losses[tasks], self.decrease[tasks]
+        if satisfies_armijo(trial, losses, decrease, self.beta, eta):
+            return True
+        # On a parabola (φ_t(η) − L_t)/s_t is largest for the task that asks for the smallest step.
+        rise = (trial.double() - losses.double()) / decrease.double()
+        self.suspect = tasks[int(rise.nan_to_num(nan=math.inf, posinf=math.inf).argmax())]
+        return False
 
 
 @lru_cache

@@ -14,13 +14,13 @@ space              g_t                           trial                  step of 
 
 import warnings
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from fastls.algorithms.snapshot import Snapshot
 from fastls.models.multitask import MultiTaskModel
 
 
@@ -32,46 +32,6 @@ class Passes:
     encoder_backward: int = 0
     decoder_forward: int = 0
     decoder_backward: int = 0
-
-
-class Snapshot:
-    """What a forward pass changes besides its result: random generators and module buffers.
-
-    Trials replay a pass from here, so that dropout draws the same masks in all trials of a step and batch
-    normalisation's running statistics see none of them.
-    """
-
-    def __init__(self, module: nn.Module, device: torch.device):
-        self.module = module
-        self.device = device
-        self.buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-        self.generators = self._generators()
-
-    def _generators(self) -> list[Tensor]:
-        states = [torch.get_rng_state()]
-        if self.device.type == "cuda":
-            states.append(torch.cuda.get_rng_state(self.device))
-        return states
-
-    def _set_generators(self, states: list[Tensor]) -> None:
-        torch.set_rng_state(states[0])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(states[1], self.device)
-
-    @contextmanager
-    def replay(self):
-        """Within: generators as they were at the snapshot. After: as they were before."""
-        now = self._generators()
-        self._set_generators(self.generators)
-        try:
-            yield
-        finally:
-            self._set_generators(now)
-
-    def call(self, parameters: dict[str, Tensor], inputs):
-        """The module's output with other parameters and a fresh copy of its buffers; the module itself is untouched."""
-        buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        return functional_call(self.module, (parameters, buffers), (inputs,))
 
 
 class Evaluation:
@@ -208,10 +168,13 @@ class LatentSpace:
         """(T, B·d): no pass at all, the decoders' backward has left them."""
         return torch.stack(evaluation.latent_gradients).flatten(1)
 
+    def latent_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
+        """z − η d_z: no pass."""
+        return torch.add(evaluation.z.detach(), direction.view_as(evaluation.z), alpha=-eta)
+
     def losses_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
         """(T,): L_t(z − η d_z, θ_t − η ∂L_t/∂θ_t)."""
-        z = torch.add(evaluation.z.detach(), direction.view_as(evaluation.z), alpha=-eta)
-        return evaluation.trial_losses(z, eta)
+        return evaluation.trial_losses(self.latent_at(evaluation, direction, eta), eta)
 
     def losses_at_several(self, evaluation: Evaluation, direction: Tensor, etas: Tensor) -> Tensor | None:
         """(K, T): `losses_at` for every step at once; None, said once, where a decoder cannot be batched."""
@@ -254,13 +217,17 @@ class ParameterSpace:
             torch.cat([row.flatten() for row in rows], out=self.buffer[t])
         return self.buffer
 
+    @torch.no_grad()
+    def latent_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
+        """z(x, θ_sh − η d_sh): one encoder forward."""
+        parameters = moved(evaluation.encoder_parameters, self.shared_direction(evaluation, direction), eta)
+        evaluation.passes.encoder_forward += 1
+        with evaluation.encoder_start.replay():
+            return evaluation.encoder_start.call(parameters, evaluation.inputs)
+
     def losses_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
         """(T,): L_t(θ_sh − η d_sh, θ_t − η ∂L_t/∂θ_t)."""
-        parameters = moved(evaluation.encoder_parameters, self.shared_direction(evaluation, direction), eta)
-        with torch.no_grad(), evaluation.encoder_start.replay():
-            z = evaluation.encoder_start.call(parameters, evaluation.inputs)
-            evaluation.passes.encoder_forward += 1
-            return evaluation.trial_losses(z, eta)
+        return evaluation.trial_losses(self.latent_at(evaluation, direction, eta), eta)
 
     def shared_direction(self, evaluation: Evaluation, direction: Tensor) -> list[Tensor]:
         """d_sh cut to the shapes of the encoder's parameters: views, no pass."""
@@ -270,7 +237,7 @@ class ParameterSpace:
 
 
 class Trials:
-    """φ of a step: the losses of the chosen tasks at a trial step, or at several.
+    """φ of a step: the losses of the chosen tasks at a trial step, or at several; or those of some of them.
 
     Args:
         space: where trials are made.
@@ -280,10 +247,18 @@ class Trials:
 
     def __init__(self, space, evaluation: Evaluation, direction: Tensor, chosen: Tensor):
         self.space, self.evaluation, self.direction, self.chosen = space, evaluation, direction, chosen
+        self.latent: tuple[float, Tensor] | None = None  # the last η that `some` was asked for, and its z
 
     def __call__(self, eta: float) -> Tensor:
         """(T,)"""
         return self.space.losses_at(self.evaluation, self.direction, eta)[self.chosen]
+
+    def some(self, eta: float, tasks: list[int]) -> Tensor:
+        """(len(tasks),): φ_t(η) of these alone, numbered as in φ(η). z is moved once for several calls with one η."""
+        if self.latent is None or self.latent[0] != eta:
+            self.latent = eta, self.space.latent_at(self.evaluation, self.direction, eta)
+        chosen = self.chosen.tolist()
+        return torch.stack([self.evaluation.trial_loss(chosen[t], self.latent[1], eta) for t in tasks])
 
     def many(self, etas: Tensor) -> Tensor | None:
         """(K, T), or None; see `LatentSpace.losses_at_several`."""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from fastls.experiments.gain import sweep_scalar_chain
 from fastls.experiments.tables import read_paper, to_markdown, write_table
-from fastls.experiments.timing import METHODS, WARM_START
+from fastls.experiments.timing import IN_TURN, METHODS, WARM_START
 from fastls.paths import ROOT, write_atomically
 
 # Where the rows come from: file -> title and the heading of the notebook's cell that shows them.
@@ -52,7 +52,7 @@ COLUMNS = {"MultiMNIST": "table-1-multimnist", "CIFAR-10": "table-1-cifar10", "C
 COLUMNS |= {"BERT": "table-3-bert"}
 OURS = ["ours / SGD", "low, SGD", "high, SGD"]
 ORIGINS = ("Times: ", "Data, size, machine: ")  # how the note on the origin of a table of times begins
-METHOD_ORDER = (*METHODS, WARM_START)
+METHOD_ORDER = (*METHODS, IN_TURN, WARM_START)
 
 
 def judge(verdicts: list[str], everywhere: bool = False) -> str:
@@ -91,8 +91,8 @@ def gather(figures: Path) -> pd.DataFrame:
 def votes(claim: int, statement: str) -> bool:
     """Whether a row tests the claim itself, of the paper's own algorithm.
 
-    How near an epoch comes to a printed ratio does not tell whether FBLS is cheap, and a variant of ours is not what
-    the paper claims something of.
+    How near an epoch comes to a printed ratio does not tell whether FBLS is cheap, and a warm start takes other steps
+    than the paper's, which trials in turn do not.
     """
     return not (claim == 1 and (statement.startswith("an epoch of") or WARM_START in statement))
 

@@ -40,6 +40,7 @@ class RunConfig:
         parallel: steps tried at once; None for one by one.
         match_gain: whether trials of FBLS go as far along d_z as the step will; None for no, as in the paper.
         start: "previous" for searches that begin near the last accepted step; None for the bound, as in the paper.
+        order: "in turn" for trials that end at the first task that refuses; None for all tasks together.
         preconditioner: "rms" for BlockFBLS with `RootMeanSquare`; None for none.
         decay_every: epochs after which `lr` is halved, again and again; None for never.
         data_options, model_options: (name, value) pairs, further arguments of the workload's loader and model.
@@ -65,6 +66,7 @@ class RunConfig:
     parallel: int | None = None
     start: str | None = None
     match_gain: bool | None = None
+    order: str | None = None
     preconditioner: str | None = None
     decay_every: int | None = None
     batch_size: int = 256
@@ -103,7 +105,13 @@ def make_optimizer(config: RunConfig, model: MultiTaskModel):
     if config.method in constant:
         return constant[config.method](model, config.lr, config.direction)
     search = fastls.Backtracking(
-        config.beta, config.gamma, config.floor, config.form, config.parallel, config.start or "bound"
+        config.beta,
+        config.gamma,
+        config.floor,
+        config.form,
+        config.parallel,
+        config.start or "bound",
+        order=config.order or "together",
     )
     if config.method == "BLS":
         return fastls.BLS(model, config.lr, config.direction, search)

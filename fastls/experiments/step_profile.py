@@ -10,7 +10,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from fastls.algorithms import multitask_optimizer, spaces
+from fastls.algorithms import multitask_optimizer, snapshot, spaces
 from fastls.experiments.runs import Training, load_data_of, make_header
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import Protocol
@@ -23,7 +23,7 @@ PARTS = {
     "decoders forward and backward": [(spaces.Evaluation, "_evaluate_decoders")],
     "trials": [(multitask_optimizer.MultiObjectiveOptimizer, "_search")],
     "encoder backward": [(spaces.Evaluation, "pull_back")],
-    "snapshot of the encoder": [(spaces.Snapshot, "__init__")],
+    "snapshot of the encoder": [(snapshot.Snapshot, "__init__")],
     "gradients, Gramian and weights": [
         (spaces.LatentSpace, "gradients"),
         (multitask_optimizer, "compute_gramian"),

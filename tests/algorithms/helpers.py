@@ -25,6 +25,18 @@ def mlp(tasks: int = 2, dtype: torch.dtype = torch.float64, seed: int = 0) -> Mu
     return MultiTaskModel(encoder, heads, dict.fromkeys(heads, F.mse_loss)).to(dtype)
 
 
+def noisy(tasks: int, dtype: torch.dtype, seed: int) -> MultiTaskModel:
+    """Decoders with batch normalisation and dropout, the modules that trials must not disturb."""
+    torch.manual_seed(seed)
+
+    def head():
+        layers = (nn.Linear(4, 6, dtype=dtype), nn.BatchNorm1d(6, dtype=dtype), nn.ReLU(), nn.Dropout(0.3))
+        return nn.Sequential(*layers, nn.Linear(6, 1, dtype=dtype))
+
+    heads = {name: head() for name in names(tasks)}
+    return MultiTaskModel(nn.Linear(5, 4, dtype=dtype), heads, dict.fromkeys(heads, F.mse_loss))
+
+
 def batch(tasks: int = 2, dtype: torch.dtype = torch.float64, seed: int = 1) -> tuple:
     """Eight inputs and, for every task, other targets."""
     generator = torch.Generator().manual_seed(seed)

@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import batch, copies, equal, mlp, names
+from helpers import batch, copies, equal, mlp, names, noisy
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
@@ -23,18 +23,6 @@ def fresh_powers():
     line_search._powers.cache_clear()
     yield
     line_search._powers.cache_clear()
-
-
-def noisy(tasks: int, dtype: torch.dtype, seed: int) -> MultiTaskModel:
-    """Decoders with batch normalisation and dropout, the modules that trials must not disturb."""
-    torch.manual_seed(seed)
-
-    def head():
-        layers = (nn.Linear(4, 6, dtype=dtype), nn.BatchNorm1d(6, dtype=dtype), nn.ReLU(), nn.Dropout(0.3))
-        return nn.Sequential(*layers, nn.Linear(6, 1, dtype=dtype))
-
-    heads = {name: head() for name in names(tasks)}
-    return MultiTaskModel(nn.Linear(5, 4, dtype=dtype), heads, dict.fromkeys(heads, F.mse_loss))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -7,7 +7,7 @@ from synthetic import HEADER, timing_run
 from fastls.experiments import bench
 from fastls.experiments.bench import PEER, TARGETS, compare_steps, judge_target, judge_targets, make_timing
 from fastls.experiments.store import Run, RunStore
-from fastls.experiments.timing import METHODS, PARALLEL, WARM_START
+from fastls.experiments.timing import IN_TURN, METHODS, PARALLEL, WARM_START
 
 SECONDS = {"EqualWeight": 1.0, "SGD": 2.0, "BLS": 4.0, "MGDA-UB": 1.05, "FBLS": 1.1}
 
@@ -74,7 +74,7 @@ class TestMakeTiming:
     @pytest.mark.parametrize("size", bench.SIZES)
     def test_every_workload_times_all_methods_and_the_peer(self, workload, size):
         config = make_timing(workload, size, "cpu")
-        assert config.methods == (*METHODS, WARM_START, PARALLEL, PEER)
+        assert config.methods == (*METHODS, IN_TURN, WARM_START, PARALLEL, PEER)
         assert workload in TARGETS and workload in bench.RECORDED
 
     def test_the_number_of_tasks_can_be_chosen_for_cifar10(self):
@@ -100,4 +100,4 @@ def test_a_benchmark_writes_its_tables(workload, tmp_path):
     assert (table["peak MB"] > 0).all()
     assert "stand-in" in (tmp_path / f"bench-{workload}.md").read_text()
     targets = pd.read_csv(tmp_path / "bench-targets.csv", comment="#")
-    assert len(targets) == 2 * (len(TARGETS[workload]) + 1)
+    assert len(targets) == 3 * (len(TARGETS[workload]) + 1)
