@@ -243,10 +243,10 @@ display(
 #
 # ## Beside constant steps that were tuned
 #
-# EqualWeight and MGDA-UB with constant steps on the paper's grid continued upwards, all with the first seed and the
-# two best with every seed, against searches that use the same setting on each data set: FBLS with the paper's
-# bound of 1; FBLS with the gain (β = 0.3, guard 1000, each search from 1.1 times its last step), called FBLS+gain from
-# here on; and BlockFBLS, without and with a metric (below).
+# EqualWeight and MGDA-UB with constant steps, those that the figure shows: steps of the paper's grid, and on MultiMNIST
+# larger ones too. All with the first seed and the two best with every seed, against searches that use the same setting
+# on each data set: FBLS with the paper's bound of 1; FBLS with the gain (β = 0.3, guard 1000, each search from 1.1 times
+# its last step), called FBLS+gain from here on; and BlockFBLS, without and with a metric (below).
 
 # %%
 runs = {name: beyond.run_comparison(protocol, store, jobs) for name, protocol in protocols.items()}
@@ -496,5 +496,5 @@ display(Markdown("\n\n".join([tables.to_markdown(newton), *notes])))
 #   of the weighted loss that of the whole network to first order.
 # - It does not see the encoder's own curvature, nor what of the move goes across $d_z$.
 # - How near searches without a learning rate come to tuned constant steps is in the table above, for each data set;
-#   with few seeds most of it is undecided, and on ten one-vs-rest tasks an error of 10 % is that of a no to everything
+#   where the seeds are few it is undecided, and on ten one-vs-rest tasks an error of 10 % is that of a no to everything
 #   (notebook 04), so that only the losses tell the methods apart there.

@@ -109,9 +109,10 @@ class Backtracking:
             last search accepted, where that is below lr_ub, so that most searches end at their first trial. A search
             that failed sends the next one back to the bound.
         order: "together" runs all T decoders in every trial and waits for the device once; "in turn" first runs the
-            one whose task refused the trial before, and leaves the trial if it refuses again. The steps are the same,
-            a refused trial costs one decoder in place of T, and an accepted one may wait twice: for decoders that
-            weigh. φ must offer ``some(eta, tasks) -> (len(tasks),)``, as BLS's and FBLS's do.
+            one whose task refused the trial before, and leaves the trial if it refuses again, so that a trial costs
+            one decoder in place of T from the second on. The steps are the same, but an accepted trial may wait
+            twice: worth it where decoders are expensive. φ must offer ``some(eta, tasks) -> (len(tasks),)``, as it does
+            in BLS and FBLS.
         growth: > 1. At 1.1 about one search in seven takes a second trial where γ = 1/2 and the right step stays.
 
     Returns (when called as ``search(phi, losses, slopes, lr_ub, previous=∞)``):
@@ -243,12 +244,16 @@ class InTurn(Together):
         return self._holds_for(eta, [self.suspect]) and (not others or self._holds_for(eta, others))
 
     def _holds_for(self, eta: float, tasks: list[int]) -> bool:
-        trial, losses, decrease = self.phi.some(eta, tasks), self.losses[tasks], self.decrease[tasks]
-        if satisfies_armijo(trial, losses, decrease, self.beta, eta):
+        trial, losses, decrease = (
+            values.double()[:, None] for values in (self.phi.some(eta, tasks), self.losses[tasks], self.decrease[tasks])
+        )
+        refused = ~satisfies_armijo(trial, losses, decrease, self.beta, eta)  # (len(tasks),): a row a task
+        if not refused.any():
             return True
         # On a parabola (φ_t(η) − L_t)/s_t is largest for the task that asks for the smallest step.
-        rise = (trial.double() - losses.double()) / decrease.double()
-        self.suspect = tasks[int(rise.nan_to_num(nan=math.inf, posinf=math.inf).argmax())]
+        rise = ((trial - losses) / decrease).squeeze(1)
+        rise = torch.where(rise.isfinite(), rise, math.inf).where(refused, -math.inf)
+        self.suspect = tasks[int(rise.argmax())] if len(tasks) > 1 else tasks[0]
         return False
 
 

@@ -99,7 +99,7 @@ class FBLS(MultiObjectiveOptimizer):
     r"""Algorithm 2: as `MGDAUB`, with η found by the test (6) on the decoders alone.
 
     L_t(z − η d_z, θ_t − η ∂L_t/∂θ_t) ≤ L_t − ηβ ‖∂L_t/∂θ_t‖² − ηβ ⟨∂L_t/∂z, d_z⟩ for every t. A trial costs T decoder
-    forwards; the encoder is run forward once and backward once a step.
+    forwards, or fewer with ``Backtracking(order="in turn")``; the encoder is run forward once and backward once a step.
 
     The test looks at z − η d_z, while the step moves z by about −η J Jᵀ d_z: `StepRecord.gain` says how far the two
     are apart, and nothing guarantees a decrease of the losses where it is large.

@@ -15,6 +15,7 @@ space              g_t                           trial                  step of 
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -256,9 +257,14 @@ class Trials:
     def some(self, eta: float, tasks: list[int]) -> Tensor:
         """(len(tasks),): φ_t(η) of these alone, numbered as in φ(η). z is moved once for several calls with one η."""
         if self.latent is None or self.latent[0] != eta:
+            self.latent = None  # before the next one is made
             self.latent = eta, self.space.latent_at(self.evaluation, self.direction, eta)
-        chosen = self.chosen.tolist()
-        return torch.stack([self.evaluation.trial_loss(chosen[t], self.latent[1], eta) for t in tasks])
+        return torch.stack([self.evaluation.trial_loss(self._numbers[t], self.latent[1], eta) for t in tasks])
+
+    @cached_property
+    def _numbers(self) -> list[int]:
+        """`chosen` on the host: waits for the device, once a step."""
+        return self.chosen.tolist()
 
     def many(self, etas: Tensor) -> Tensor | None:
         """(K, T), or None; see `LatentSpace.losses_at_several`."""

@@ -40,7 +40,7 @@ class RunConfig:
         parallel: steps tried at once; None for one by one.
         match_gain: whether trials of FBLS go as far along d_z as the step will; None for no, as in the paper.
         start: "previous" for searches that begin near the last accepted step; None for the bound, as in the paper.
-        order: "in turn" for trials that end at the first task that refuses; None for all tasks together.
+        order: "in turn" for trials that begin with the task that refused the last one; None for all together.
         preconditioner: "rms" for BlockFBLS with `RootMeanSquare`; None for none.
         decay_every: epochs after which `lr` is halved, again and again; None for never.
         data_options, model_options: (name, value) pairs, further arguments of the workload's loader and model.

@@ -16,8 +16,8 @@ from fastls.experiments.sweeps import FREE_RUNS, LR_UB, SEARCH, Protocol
 
 METHODS = ("EqualWeight", "SGD", "BLS", "MGDA-UB", "FBLS")
 IN_TURN, WARM_START, PARALLEL = "FBLS, in turn", "FBLS, warm start", "FBLS, parallel"
-# FBLS with options: trials that end at the first task that refuses, the steps being the same; searches that begin at
-# the previous step in place of lr_ub; eight steps tried at once.
+# FBLS with options: trials that begin with the task that refused the last one, the steps being the same; searches that
+# begin at the previous step in place of lr_ub; eight steps tried at once.
 VARIANTS = {IN_TURN: {"order": "in turn"}, WARM_START: {"start": "previous"}, PARALLEL: {"parallel": 8}}
 LR = 0.1
 PASSES = tuple(field.name for field in fields(Passes))

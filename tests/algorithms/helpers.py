@@ -37,6 +37,12 @@ def noisy(tasks: int, dtype: torch.dtype, seed: int) -> MultiTaskModel:
     return MultiTaskModel(nn.Linear(5, 4, dtype=dtype), heads, dict.fromkeys(heads, F.mse_loss))
 
 
+def with_silent(model: MultiTaskModel, silent: str) -> MultiTaskModel:
+    """The same networks, the loss of one task zero for every output."""
+    losses = model.losses | {silent: lambda output, target: F.mse_loss(output, target) * 0}
+    return MultiTaskModel(model.encoder, dict(model.decoders), losses)
+
+
 def batch(tasks: int = 2, dtype: torch.dtype = torch.float64, seed: int = 1) -> tuple:
     """Eight inputs and, for every task, other targets."""
     generator = torch.Generator().manual_seed(seed)

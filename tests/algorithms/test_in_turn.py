@@ -1,10 +1,10 @@
-"""Trials that end at the first task that refuses: the steps of the search that runs all tasks, for fewer passes."""
+"""Trials that begin with the task that refused the last one: the steps of all tasks together, for fewer passes."""
 
 import math
 
 import pytest
 import torch
-from helpers import SEARCHES, bare, batch, copies, counted, equal, mlp, names, noisy
+from helpers import SEARCHES, bare, batch, copies, counted, equal, mlp, names, noisy, with_silent
 from torch import nn
 
 from fastls import FBLS, Backtracking, Slopes
@@ -34,7 +34,29 @@ def test_the_step_is_that_of_all_tasks_together(algorithm, make, tasks, directio
     assert in_turn.encoder_forward == together.encoder_forward
     assert in_turn.encoder_backward == together.encoder_backward
     assert in_turn.decoder_backward == together.decoder_backward
-    assert in_turn.decoder_forward <= together.decoder_forward
+
+
+@pytest.mark.parametrize("form", [6, 7, 8, 9])
+@pytest.mark.parametrize("options", [{}, {"match_gain": True}])
+def test_every_form_of_the_test_takes_the_same_step(form, options):
+    found = []
+    for order in ("together", "in turn"):
+        optimizer = FBLS(mlp(3), 30.0, line_search=Backtracking(form=form, order=order), **options)
+        records = [optimizer.step(*batch(3, seed=step)) for step in range(4)]
+        found.append([(record.step_size, record.accepted, record.trials) for record in records])
+    assert found[0] == found[1] and any(trials > 1 for _, _, trials in found[0])
+
+
+def test_tasks_keep_their_numbers_where_one_before_them_is_not_heard():
+    found, forwards = [], []
+    for order in ("together", "in turn"):
+        model = with_silent(mlp(4), "task0")
+        optimizer = FBLS(model, 30.0, line_search=Backtracking(0.4, order=order))
+        records = [optimizer.step(*batch(4, seed=step)) for step in range(3)]
+        found.append(([(record.step_size, record.accepted, record.trials) for record in records], copies(model)))
+        forwards.append(sum(record.passes.decoder_forward for record in records))
+    assert found[0][0] == found[1][0] and equal(found[0][1], found[1][1])
+    assert forwards[1] < forwards[0]
 
 
 @pytest.mark.parametrize("tasks", [1, 3, 10])

@@ -51,6 +51,7 @@ def test_wrong_numbers_change_every_verdict(claim, wrong, expected):
     "claim, statement, counts",
     [
         (1, "an epoch of FBLS takes 1.28 times one of SGD", False),
+        (1, "a step of FBLS, in turn costs at most 1.28 times one of SGD", False),
         (1, "a step of FBLS, warm start costs at most 1.28 times one of SGD", False),
         (1, "a step of FBLS costs at most 1.28 times one of SGD", True),
         (4, "an epoch of BLS takes 1.36 times one of FBLS", True),
