@@ -289,6 +289,23 @@ for name, part in compared.items():
 display(Markdown("\n".join(lines)))
 
 # %% [markdown]
+# A best step at the end of those tried may not be the best there is. Where it is the smallest, and its loss was least
+# before the end, the longer way is the worse one: training at this size overfits before it learns, and the comparison
+# tells who moves least.
+
+# %%
+lines = []
+for name, part in compared.items():
+    tried = protocols[name].step_sizes
+    for rival, row in part.groupby("rival").first().iterrows():
+        at = {min(tried): "the smallest", max(tried): "the largest"}.get(row["its best step"], "not at an end")
+        lines.append(
+            f"- **{beyond_figures.TITLES[name]}, {rival}**: best step {row['its best step']:g}, {at} of those tried; test "
+            f"loss {row['its test loss']:.3g} at the end, {row['its best epoch']:.3g} at its best epoch."
+        )
+display(Markdown("\n".join(lines)))
+
+# %% [markdown]
 # ### The paper's claims again
 #
 # Claims 3 and 5 with these seeds and step sizes, judged as in notebooks 03 to 05: *not worse* agrees when the interval

@@ -235,6 +235,7 @@ class TestConfig:
         "form": 7,
         "parallel": 4,
         "start": "previous",
+        "order": "in turn",
         "match_gain": True,
         "preconditioner": "rms",
         "decay_every": 1,
