@@ -49,6 +49,8 @@ bounds = [0.01, 1.0, 100.0]  # FBLS's bound, or EqualWeight's step
 betas = [0.1, 0.4, 0.7]
 batch_sizes = [32, 256]
 latent_scales = [0.1, 1.0, 10.0]  # factor of the encoder's last layer at the start
+candidate_epochs = 2  # of the candidates, on as many images as the sensitivities
+candidate_seeds = 1
 timing_steps = 2  # of each method, in each round
 timing_rounds = 3
 watched_steps = 40  # taken, every fourth looked at from outside
@@ -71,6 +73,7 @@ from fastls import FBLS
 from fastls.datasets import cifar10, multimnist, stsb
 from fastls.environment import resolve_device
 from fastls.experiments import beyond, beyond_figures, frames, gain, parallel, style, tables, toy
+from fastls.experiments.constant_answer import execute_constant_answer
 from fastls.experiments.store import RunStore
 from fastls.experiments.sweeps import Protocol
 from fastls.models.lenet import lenet
@@ -243,10 +246,10 @@ display(
 #
 # ## Beside constant steps that were tuned
 #
-# EqualWeight and MGDA-UB with constant steps, those that the figure shows: steps of the paper's grid, and on MultiMNIST
-# larger ones too. All with the first seed and the two best with every seed, against searches that use the same setting
+# EqualWeight and MGDA-UB with constant steps, those that the figure shows. All with the first seed and the two best with every seed, against searches that use the same setting
 # on each data set: FBLS with the paper's bound of 1; FBLS with the gain (β = 0.3, guard 1000, each search from 1.1 times
-# its last step), called FBLS+gain from here on; and BlockFBLS, without and with a metric (below).
+# its last step), called FBLS+gain from here on; the same from twice its last step, FBLS+gain+doubling, which pays
+# for more trials to follow faster; and BlockFBLS, without and with a metric (below).
 
 # %%
 runs = {name: beyond.run_comparison(protocol, store, jobs) for name, protocol in protocols.items()}
@@ -256,7 +259,8 @@ n_line = (
     f"Mean and range over seeds: {seeds}, on CIFAR-10 {cifar_seeds}; one of constant steps other than the best two. "
     "What diverged is left out."
 )
-figure, against = beyond_figures.draw_against_steps(epochs, f"{source_line}\n{n_line}")
+answers = {name: execute_constant_answer(protocol, store).rows[0]["test_loss"] for name, protocol in protocols.items()}
+figure, against = beyond_figures.draw_against_steps(epochs, answers, f"{source_line}\n{n_line}")
 _ = style.save_figure(figure, "ours-beyond-against-constant-steps", folder)
 
 # %%
@@ -264,15 +268,18 @@ figure, curves = beyond_figures.draw_curves(epochs, f"{source_line}\n{n_line} Co
 _ = style.save_figure(figure, "ours-beyond-learning-curves", folder)
 
 # %%
-compared = {name: beyond.compare_with_tuned(frame) for name, frame in epochs.items()}
+compared = {
+    name: beyond.compare_with_tuned(frame).assign(**{"constant answer": answers[name]})
+    for name, frame in epochs.items()
+}
 table = pd.concat([part.assign(dataset=beyond_figures.TITLES[name]) for name, part in compared.items()])
 table.insert(0, "data set", table.pop("dataset"))
 notes = [
     source_line.replace("\n", "; ") + ".",
     "Test losses are means over tasks after the last epoch, and over n seeds, with 95 % t-intervals. The ratio is ours "
     "over the rival's, seed by seed, against the rival's best constant step by mean final test loss; its best epoch is "
-    "the least mean test loss of that step at any epoch. Errors are means over tasks and seeds. Holds: the ratio's "
-    "interval ends at most 3 % above 1; does not "
+    "the least mean test loss of that step at any epoch. Errors are means over tasks and seeds. Constant answer: the loss "
+    "of the best answer that looks at no input. Holds: the ratio's interval ends at most 3 % above 1; does not "
     "hold: it begins above that.",
 ]
 _ = tables.write_table(table, "ours-beyond-tuned-steps", folder, "Searches without a bound beside tuned steps", notes)
@@ -286,6 +293,21 @@ for name, part in compared.items():
         lines.append(
             f"- **{beyond_figures.TITLES[name]}, {search}**: in test losses of the best step, {', '.join(ratios)}."
         )
+display(Markdown("\n".join(lines)))
+
+# %% [markdown]
+# What has been learned at all? The best answer that looks at no input, the frequency of each class or the mean score, has
+# a loss too. A method that ends above it would have done better not to look, and among such methods the comparison tells
+# who did the least harm.
+
+# %%
+lines = []
+for name, part in compared.items():
+    ours = part.drop_duplicates("search").set_index("search")["test loss"]
+    rivals = part.drop_duplicates("rival").set_index("rival")["its test loss"]
+    above = pd.concat([ours, rivals]).pipe(lambda losses, name=name: losses[~(losses < answers[name])])
+    said = f"{', '.join(above.index)} end{'s' * (len(above) == 1)} above" if len(above) else "all end below"
+    lines.append(f"- **{beyond_figures.TITLES[name]}**: the constant answer has a loss of {answers[name]:.3g}; {said}.")
 display(Markdown("\n".join(lines)))
 
 # %% [markdown]
@@ -308,8 +330,7 @@ display(Markdown("\n".join(lines)))
 # %% [markdown]
 # ### The paper's claims again
 #
-# Claims 3 and 5 with these seeds and step sizes, judged as in notebooks 03 to 05: *not worse* agrees when the interval
-# ends at most ten per cent of the rival's loss above it.
+# Claims 3 and 5 with these seeds and step sizes, judged as in notebooks 03 to 05.
 
 # %%
 claims = []
@@ -319,15 +340,16 @@ for name, frame in epochs.items():
     judged.append(tables.judge_bound(last))
     claims += [row | {"statement": f"{beyond_figures.TITLES[name]}: {row['statement']}"} for row in judged]
 claims = pd.DataFrame(claims)
-notes = ["Data and size: " + source_line.replace("\n", "; ") + "."]
-_ = tables.write_table(claims, "claims-beyond", folder, "Claims of the paper, with more seeds and larger steps", notes)
-display(Markdown(tables.to_markdown(claims)))
+notes = ["Data and size: " + source_line.replace("\n", "; ") + ".", tables.RULES]
+_ = tables.write_table(claims, "claims-beyond", folder, "Claims 3 and 5 of the paper again, on these runs", notes)
+display(Markdown("\n\n".join([tables.to_markdown(claims), *notes])))
 
 # %% [markdown]
 # ### What the searches cost
 #
 # A step of each beside one of EqualWeight, the least that a step can cost; interleaved, so that a machine that slows
-# down does so for all. A decoder pass is that of one task.
+# down does so for all. A decoder pass is that of one task. MGDA-UB forms the same direction and does not search: what
+# is above it is the price of the search, what it is above EqualWeight that of the direction.
 
 # %%
 timings = {
@@ -406,6 +428,42 @@ table = other.pivot_table(
 notes = [origin.replace("\n", ". "), "Test error after the last epoch. A dash: not run, or diverged."]
 _ = tables.write_table(table, "ours-beyond-reduction-direction", folder, "Reduction of the loss, and direction", notes)
 display(Markdown("\n\n".join([tables.to_markdown(table), *notes])))
+
+# %% [markdown]
+# ## As far as it carries: candidates
+#
+# What the literature and the sections above suggest, one change at a time:
+#
+# - to search in every other step and take the last step in between, as SALSA does more rarely still
+#   ([Kenneweg et al. 2024](https://arxiv.org/abs/2407.20650)); its test of running means;
+# - the non-monotone test of PoNoS ([Galli et al. 2023](https://arxiv.org/abs/2306.12747)), its Polyak start
+#   $\min_t L_t / (0.1\,s_t)$, and both;
+# - to begin at twice the last step in place of 1.1 times, `Backtracking(growth=2)`: it was tried here first, and the
+#   comparison above took it up because of what this table says. Its MultiMNIST panel is thus no independent test of it;
+# - for `BlockFBLS`, to step with the decoders where the encoder's step has put $z$, with gradients taken there, so that
+#   the tests add up to one of the joint move.
+#
+# The others are in `fastls/experiments/candidates.py`, outside the module: a candidate has to earn its place first, in loss
+# and in trials. Not tried: testing on the next batch, and a decay that begins by itself at the noise floor.
+
+# %%
+tried_size = replace(small, epochs=candidate_epochs, seeds=candidate_seeds)
+tried_runs = parallel.run_all(beyond.candidate_runs(tried_size), store, jobs)
+candidates = beyond.compare_candidates(frames.to_frame(tried_runs))
+notes = [
+    f"{frames.provenance(tried_runs)}.",
+    "Means over n seeds, after the last epoch. The ratio of test losses is to the same search without the change, seed by "
+    "seed: geometric mean and 95 % t-interval of the logarithm. Better: it ends below 1; worse: it begins above, or a run "
+    "diverged; of so many changes one may be either by chance. Trials are those of a step, of the encoder in BlockFBLS; "
+    "accepted is the share of steps whose searches all were.",
+]
+_ = tables.write_table(candidates, "ours-beyond-candidates", folder, "Changes of the searches, tried", notes)
+display(Markdown("\n\n".join([tables.to_markdown(candidates), *notes])))
+
+# %%
+changed = candidates[candidates["change"] != "none"]
+lines = [f"- {verdict}: {', '.join(part['change'])}." for verdict, part in changed.groupby("verdict", sort=False)]
+display(Markdown("\n".join(lines)))
 
 # %% [markdown]
 # ## What no trial sees
@@ -512,6 +570,24 @@ display(Markdown("\n\n".join([tables.to_markdown(newton), *notes])))
 # - The gain is free, mends the scaling of the encoder exactly where $JJ^\top = \rho I$, and makes the predicted decrease
 #   of the weighted loss that of the whole network to first order.
 # - It does not see the encoder's own curvature, nor what of the move goes across $d_z$.
-# - How near searches without a learning rate come to tuned constant steps is in the table above, for each data set;
-#   where the seeds are few it is undecided, and on ten one-vs-rest tasks an error of 10 % is that of a no to everything
-#   (notebook 04), so that only the losses tell the methods apart there.
+# - How near searches without a learning rate come to tuned constant steps depends on the data:
+
+# %%
+lines = []
+for name, part in compared.items():
+    judged = part.groupby(["search", "rival"], sort=False)[beyond.WITHIN].first().unstack()
+    groups = {
+        verdict: judged.index[judged["EqualWeight"] == verdict] for verdict in dict.fromkeys(judged["EqualWeight"])
+    }
+    said = "; ".join(f"{verdict}: {', '.join(searches)}" for verdict, searches in groups.items())
+    lines.append(f"- **{beyond_figures.TITLES[name]}**, {beyond.WITHIN} of EqualWeight's best constant step: {said}.")
+dear = cost[cost[f"at most {beyond.MOST_COST:.2f}"] == "differs"].groupby("data set")["method"].apply(", ".join)
+lines += [
+    f"- **{name}**: a step of {methods} costs more than {beyond.MOST_COST:.2f} of EqualWeight's."
+    for name, methods in dear.items()
+]
+display(Markdown("\n".join(lines)))
+
+# %% [markdown]
+# On ten one-vs-rest tasks an error of 10 % is that of a no to everything (notebook 04), so that the losses tell the
+# methods apart there better than the errors.

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fastls.experiments.store import Run
-from fastls.experiments.style import line_style, new_figure, share_legend, sign, whole_epochs
+from fastls.experiments.style import CONSTANT_ANSWER, line_style, new_figure, share_legend, sign, whole_epochs
 from fastls.experiments.tables import median_interval, seconds_by_round
 
 LATENT = ("MGDA-UB", "FBLS")
@@ -74,8 +74,14 @@ def tabulate_learning(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def draw_learning(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.DataFrame]:
-    """Losses and correlations by epoch, mean over seeds, a line a method and step; paler lines have smaller steps."""
+def draw_learning(frame: pd.DataFrame, answer: float, source: str) -> tuple[Figure, pd.DataFrame]:
+    """Losses and correlations by epoch, mean over seeds, a line a method and step; paler lines have smaller steps.
+
+    Args:
+        frame: epochs of the runs, see `add_correlations`.
+        answer: dev loss of the best constant answer, a level.
+        source: what is printed below.
+    """
     table = frame[~frame["diverged"]].groupby(["label", "epoch"], sort=False)[list(PANELS)].mean()
     figure, axes = new_figure(len(PANELS), height=3.1)
     for label, runs in frame.groupby("label", sort=False):
@@ -86,11 +92,13 @@ def draw_learning(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.DataFram
         paleness = 1 - (steps.index(runs["lr"].iloc[0]) + 1) / len(steps)
         for panel, metric in zip(axes, PANELS, strict=True):
             panel.plot(rows.index, rows[metric], label=label, alpha=1 - 0.7 * paleness, **line_style(name))
+    axes[1].axhline(answer, label="constant answer", **CONSTANT_ANSWER)
     for panel, title in zip(axes, PANELS.values(), strict=True):
         panel.set(xlabel="epoch", title=title)
     whole_epochs(axes)
-    share_legend(figure, axes[0])
+    share_legend(figure, axes[1])
     diverged = sorted(set(frame.loc[frame["diverged"], "label"]))
-    caption = f"mean of the tasks over n = {frame['seed'].nunique()} seeds"
+    seeds = frame["seed"].nunique()
+    caption = f"mean of the tasks over n = {seeds} seed{'s' * (seeds > 1)}"
     sign(figure, f"{caption}{' · diverged: ' + ', '.join(diverged) if diverged else ''}\n{source}")
     return figure, table

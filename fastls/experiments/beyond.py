@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from fastls.experiments.candidates import CHANGES, SEQUENTIAL
 from fastls.experiments.frames import to_frame
 from fastls.experiments.parallel import run_all
 from fastls.experiments.runs import RunConfig
@@ -16,6 +17,7 @@ from fastls.experiments.timing import PASSES, TimingConfig, execute_timing
 
 CONSTANT = ("EqualWeight", "MGDA-UB")
 FREE = tuple(FREE_RUNS)
+DOUBLED = "from twice the last step"
 REPEATED = 2  # so many of the best constant steps are repeated with every seed
 MARGIN = 0.03
 WITHIN = f"within {100 * MARGIN:.0f} %"
@@ -90,22 +92,26 @@ def compare_with_tuned(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def execute_cost(protocol: Protocol, steps: int, rounds: int, store: RunStore) -> Run:
-    """EqualWeight, FBLS and the searches without a bound, timed in turn: some steps a round."""
+    """EqualWeight, MGDA-UB, FBLS and the searches without a bound, timed in turn: some steps a round.
+
+    Constant steps take the smallest of the protocol, with which none diverges; their time does not depend on it.
+    """
     small = replace(protocol, n_train=steps * protocol.batch_size)
-    return execute_timing(TimingConfig(small, rounds, ("EqualWeight", "FBLS", *FREE)), store)
+    methods = ("EqualWeight", "MGDA-UB", "FBLS", *FREE)
+    return execute_timing(TimingConfig(small, rounds, methods, min(protocol.step_sizes)), store)
 
 
 def compare_costs(run: Run) -> pd.DataFrame:
-    """A row a search: milliseconds a step, ratio to EqualWeight, trials and passes; and whether 1.10 is kept."""
+    """A row a method: milliseconds a step, ratio to EqualWeight, trials and passes; and whether 1.10 is kept."""
     seconds, rows = seconds_by_round(run), pd.DataFrame(run.rows)
     counted = rows.groupby("method")[["trials", *PASSES]].mean().rename(columns=lambda name: name.replace("_", " "))
     table = []
-    for method in ("FBLS", *FREE):
+    for method in ("MGDA-UB", "FBLS", *FREE):
         ratio, low, high = median_interval(seconds[method] / seconds["EqualWeight"])
         times = {"ms a step": 1000 * seconds[method].median() / rows["steps"].iloc[0], "/ EqualWeight": ratio}
         judged = compare_cost(run, method, "EqualWeight", MOST_COST)
         verdict = {"n": len(seconds), f"at most {MOST_COST:.2f}": judged["verdict"]}
-        table.append({"search": method} | times | {"low": low, "high": high} | verdict | counted.loc[method].to_dict())
+        table.append({"method": method} | times | {"low": low, "high": high} | verdict | counted.loc[method].to_dict())
     return pd.DataFrame(table)
 
 
@@ -151,6 +157,47 @@ def sensitivity_runs(
         for direction in ("mgda", "mean", "edm"):
             runs["direction"] += [replace(make(protocol, seed), direction=direction) for make in (gain_run, block_run)]
     return runs
+
+
+def candidate_runs(protocol: Protocol) -> list[RunConfig]:
+    """What candidates change, FBLS+gain and BlockFBLS, and every candidate; with every seed.
+
+    To begin at twice the last step is an option of the module itself, and beside the candidates for comparison.
+    """
+    runs = []
+    for seed in range(protocol.seeds):
+        plain, block = gain_run(protocol, seed), block_run(protocol, seed)
+        runs += [plain, block, replace(block, candidate=SEQUENTIAL)]
+        runs += [replace(plain, growth=2.0), *(replace(plain, candidate=name) for name in CHANGES)]
+    return runs
+
+
+def compare_candidates(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row a candidate: final test loss, its ratio to that of what it changes, seed by seed, trials a step, verdict.
+
+    The ratio is a geometric mean with the 95 % t-interval of its logarithm, since some are a hundred times others.
+    "better" where the interval ends below 1, "worse" where it begins above or a run diverged, else "undecided".
+    """
+    frame = frame.assign(
+        candidate=frame["candidate"].fillna("none").mask(frame["growth"].notna(), DOUBLED),
+        variant=frame["variant"].str.removesuffix("+doubling"),
+    )
+    final = frame[frame["final"]]
+    means = frame.groupby(["variant", "candidate"])[["trials", "decoder_forward", "accepted"]].mean()
+    rows = []
+    for (variant, candidate), part in final.groupby(["variant", "candidate"], sort=False):
+        losses = part.set_index("seed")["test_loss"]
+        plain = final[(final["variant"] == variant) & (final["candidate"] == "none")].set_index("seed")["test_loss"]
+        ratio, low, high = np.exp(mean_interval(np.log(losses / plain)))
+        diverged = int(losses.isna().sum())
+        verdict = "worse" if diverged or low > 1 else "better" if high < 1 else "undecided"
+        row = {"search": variant, "change": candidate, "test loss": losses.mean(), "diverged": diverged}
+        row |= {"test error": part["test_error"].mean(), "n": len(part)}
+        row |= means.rename(columns=lambda name: name.replace("_", " ")).loc[variant, candidate].to_dict()
+        if candidate != "none":
+            row |= {"ratio": ratio, "low": low, "high": high, "verdict": verdict}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def with_latent_scale(frame: pd.DataFrame) -> pd.DataFrame:

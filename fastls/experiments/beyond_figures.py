@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from fastls.experiments import style
 from fastls.experiments.beyond import CONSTANT, FREE, find_tuned
@@ -15,8 +14,15 @@ VARIED = {"bound": "lr", "beta": "beta", "batch_size": "batch_size", "latent_sca
 TITLES = {"multimnist": "MultiMNIST", "cifar10": "CIFAR-10", "stsb": "STS-B"}
 
 
-def draw_against_steps(frames: dict[str, pd.DataFrame], source: str) -> tuple[Figure, pd.DataFrame]:
+def draw_against_steps(
+    frames: dict[str, pd.DataFrame], answers: dict[str, float], source: str
+) -> tuple[Figure, pd.DataFrame]:
     """Final test loss over the constant step size, a panel a data set; searches, which have none to choose, as levels.
+
+    Args:
+        frames: data set -> epochs of its runs.
+        answers: data set -> test loss of the best constant answer, a level too.
+        source: what is printed below.
 
     Returns:
         The figure and the means and ranges that it shows.
@@ -37,8 +43,9 @@ def draw_against_steps(frames: dict[str, pd.DataFrame], source: str) -> tuple[Fi
             look = style.line_style(method)
             panel.axhline(part["mean"].iloc[0], color=look["color"], linestyle=look["linestyle"], label=method)
             panel.axhspan(part["low"].iloc[0], part["high"].iloc[0], color=look["color"], alpha=0.12, linewidth=0)
+        panel.axhline(answers[name], label="constant answer", **style.CONSTANT_ANSWER)
         panel.set(title=TITLES[name], xlabel="constant step size", xscale="log", yscale="log")
-        _plain_ticks(panel)
+        style.plain_ticks(panel)
         drawn.append(table.assign(dataset=name))
     panels[0][0].set_ylabel("test loss after the last epoch")
     style.share_legend(figure, panels[0][0])
@@ -62,7 +69,7 @@ def draw_curves(frames: dict[str, pd.DataFrame], source: str) -> tuple[Figure, p
         steps = ", ".join(f"{rival} {step:g}" for rival, step in best.items())
         panel.set_title(f"{TITLES[name]}\n{steps}", fontsize=8)
         panel.set(xlabel="epoch", yscale="log")
-        _plain_ticks(panel)
+        style.plain_ticks(panel)
     panels[0][0].set_ylabel("test loss")
     style.whole_epochs(panels[0])
     style.share_legend(figure, panels[0][0])
@@ -129,7 +136,7 @@ def draw_sensitivity(parts: dict[str, pd.DataFrame], source: str) -> tuple[Figur
         panel.set(xlabel=label, yscale="log", xscale="linear" if name == "beta" else "log")
         drawn.append(table.assign(varied=name).rename(columns={column: "value"}))
     panels[0].set_ylabel("test loss after the last epoch")
-    _plain_ticks(panels[0])
+    style.plain_ticks(panels[0])
     figure.legend(shown.values(), shown, loc="outside upper center", ncols=len(shown), fontsize=8)
     style.sign(figure, source + "\nA cross at the top marks runs that diverged.")
     return figure, pd.concat(drawn, ignore_index=True)
@@ -174,11 +181,3 @@ def _summarize(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     kept = frame.groupby(list(by))["test_loss"].transform(lambda losses: losses.notna().all())
     table = frame[kept.astype(bool)].groupby(list(by))["test_loss"].agg(mean="mean", low="min", high="max", n="count")
     return table.reset_index()
-
-
-def _plain_ticks(panel) -> None:
-    """Numbers as 0.2 rather than 2 × 10⁻¹ on a logarithmic axis, even steps where it is short."""
-    low, high = panel.get_ylim()
-    panel.yaxis.set_major_locator(MaxNLocator(5) if high < 8 * low else LogLocator(subs=(1, 2, 5)))
-    panel.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
-    panel.yaxis.set_minor_locator(NullLocator())

@@ -12,11 +12,13 @@ from matplotlib.patches import Patch
 from torchvision.datasets import Cityscapes
 
 from fastls.datasets.scene_files import CLASSES
+from fastls.experiments.figures import tell_seeds
 from fastls.experiments.frames import find_best_step
 from fastls.experiments.style import (
     WIDTH,
     draw_with_band,
     line_style,
+    plain_ticks,
     share_legend,
     share_limits,
     sign,
@@ -58,15 +60,14 @@ def draw_dense_curves(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Data
             draw_with_band(panel, rows["mean"], rows["min"], rows["max"], style)
         split, _, task = metric.split("_")
         panel.set(yscale="log", title=f"{split}: {LOSSES[task]}")
-        for set_formatter in (panel.yaxis.set_major_formatter, panel.yaxis.set_minor_formatter):
-            set_formatter(lambda loss, _: f"{loss:.2g}")  # within a decade, powers of ten say nothing
     for column in axes.T:
         share_limits(column, ((0, 1),))
         column[1].set_xlabel("epoch")
+    for panel in axes.flat:
+        plain_ticks(panel)
     whole_epochs(axes.flat)
     share_legend(figure, axes[0, 0])
-    seeds = frame["seed"].nunique()
-    sign(figure, f"mean over n = {seeds} seeds, bands from the lowest to the highest{_tell_diverged(frame)}\n{source}")
+    sign(figure, f"mean over {tell_seeds(frame, 'bands')}{_tell_diverged(frame)}\n{source}")
     return figure, table
 
 
@@ -138,7 +139,8 @@ def draw_predictions(scenes: list[Maps], source: str) -> tuple[Figure, pd.DataFr
     _clear(axes.flat)
     sign(
         figure,
-        f"offsets: hue is the direction to the instance's centre, strength the distance · grey: no target\n{source}",
+        f"offsets: hue is the direction to the instance's centre, strength the distance, drawn where the truth has an "
+        f"instance · grey: no target\n{source}",
     )
     return figure, pd.DataFrame(errors)
 

@@ -20,7 +20,7 @@ from fastls.algorithms.spaces import task_loss, trainable
 from fastls.datasets.common import MultiTaskData
 from fastls.experiments.runs import Training, load_data_of, make_header, synchronize
 from fastls.experiments.store import Run, RunStore
-from fastls.experiments.style import new_figure, share_legend, sign
+from fastls.experiments.style import new_figure, plain_ticks, share_legend, sign
 from fastls.experiments.sweeps import Protocol
 from fastls.experiments.tables import judge_better, median_interval
 from fastls.experiments.timing import PASSES, TimingConfig, count_passes, turned
@@ -204,9 +204,8 @@ def draw_shares(table: pd.DataFrame, tasks: int, source: str) -> tuple[Figure, p
         panel.xaxis.set_major_locator(FixedLocator(SHARES))
         panel.xaxis.set_minor_locator(NullLocator())
         panel.xaxis.set_major_formatter(lambda share, _: f"{share:.4g}")
-        panel.yaxis.set_major_formatter(lambda ratio, _: f"{ratio:.2g}")
-        panel.yaxis.set_minor_formatter(lambda ratio, _: f"{ratio:.2g}")
         panel.margins(0.1, 0.15)
+        plain_ticks(panel)
     limit = f"3/{1 + 2 * tasks}: encoder alone, backward = 2 forwards"
     axes[0].axhline(3 / (1 + 2 * tasks), color="0.4", linewidth=1, linestyle=":", label=limit)
     share_legend(figure, axes[0])

@@ -10,7 +10,7 @@ METRICS = ("train_loss", "test_loss", "train_error", "test_error")
 CONSTANT = ("EqualWeight", "SGD", "MGDA-UB")  # variants with a step size to choose
 PAPER_BATCH = 256
 # What a variant is called by -> field that is then set.
-OPTIONS = {"gain": "match_gain", "RMS": "preconditioner", "decay": "decay_every"}
+OPTIONS = {"gain": "match_gain", "doubling": "growth", "RMS": "preconditioner", "decay": "decay_every"}
 
 
 class MixedDataError(ValueError):

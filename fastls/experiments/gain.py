@@ -1,6 +1,7 @@
 """What the gain of the encoder is good for and what it cannot see: two examples, and steps watched from outside."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import islice
 
 import pandas as pd
@@ -25,23 +26,19 @@ def start_gain(model: MultiTaskModel) -> FBLS:
 
 
 WATCHED = {"BlockFBLS": BlockFBLS, "FBLS+gain": start_gain}
+ON_THE_CHAIN = {"FBLS": FBLS, "FBLS+gain": partial(FBLS, match_gain=True), "BlockFBLS": BlockFBLS}
 
 
-def sweep_scalar_chain(factors: Sequence[float], steps: int) -> pd.DataFrame:
-    """Loss of z = cθ, L = z²/2, after some steps of FBLS, of FBLS with the gain and of BlockFBLS, for every c.
+def sweep_scalar_chain(factors: Sequence[float], steps: int, methods: Iterable[str] = ON_THE_CHAIN) -> pd.DataFrame:
+    """Loss of z = cθ, L = z²/2, after some steps of each method, names of `ON_THE_CHAIN`, for every c.
 
     Infinite where it overflowed.
     """
-    makers = {
-        "FBLS": lambda model: FBLS(model),
-        "FBLS+gain": lambda model: FBLS(model, match_gain=True),
-        "BlockFBLS": BlockFBLS,
-    }
     rows = []
     for c in factors:
-        for method, make in makers.items():
+        for method in methods:
             model = scalar_chain(float(c), 1.0)
-            optimizer = make(model)
+            optimizer = ON_THE_CHAIN[method](model)
             try:
                 for _ in range(steps):
                     optimizer.step(None, dict.fromkeys(model.tasks))

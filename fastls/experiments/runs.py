@@ -14,6 +14,7 @@ import torch
 import fastls
 from fastls.datasets.common import MultiTaskData
 from fastls.environment import describe_environment
+from fastls.experiments.candidates import CHANGES, SEQUENTIAL, ChangedFBLS, SequentialBlockFBLS
 from fastls.experiments.sgd_reading import SGDSeparateForwards
 from fastls.experiments.store import Run, RunStore, StoreError
 from fastls.experiments.torchjd_peer import TorchJDMGDA
@@ -40,8 +41,10 @@ class RunConfig:
         parallel: steps tried at once; None for one by one.
         match_gain: whether trials of FBLS go as far along d_z as the step will; None for no, as in the paper.
         start: "previous" for searches that begin near the last accepted step; None for the bound, as in the paper.
+        growth: with ``start="previous"``, times the last step that a search begins at; None for 1.1.
         order: "in turn" for trials that begin with the task that refused the last one; None for all together.
         preconditioner: "rms" for BlockFBLS with `RootMeanSquare`; None for none.
+        candidate: name of a change of FBLS+gain or BlockFBLS, as in `candidates`; None for none.
         decay_every: epochs after which `lr` is halved, again and again; None for never.
         data_options, model_options: (name, value) pairs, further arguments of the workload's loader and model.
         batch_size, epochs, seed, device: as usual; the seed decides initial weights, order of batches and dropout.
@@ -65,9 +68,11 @@ class RunConfig:
     form: int | None = None
     parallel: int | None = None
     start: str | None = None
+    growth: float | None = None
     match_gain: bool | None = None
     order: str | None = None
     preconditioner: str | None = None
+    candidate: str | None = None
     decay_every: int | None = None
     batch_size: int = 256
     device: str = "cpu"
@@ -100,7 +105,8 @@ def make_optimizer(config: RunConfig, model: MultiTaskModel):
         return TorchJDMGDA(model, config.lr)
     if config.method == "BlockFBLS":
         metric = {"rms": fastls.RootMeanSquare(), None: None}[config.preconditioner]
-        return fastls.BlockFBLS(model, config.direction, config.beta, metric)
+        block = {SEQUENTIAL: SequentialBlockFBLS, None: fastls.BlockFBLS}[config.candidate]
+        return block(model, config.direction, config.beta, metric)
     constant = {"SGD": fastls.SGD, "SGD, T forwards": SGDSeparateForwards, "MGDA-UB": fastls.MGDAUB}
     if config.method in constant:
         return constant[config.method](model, config.lr, config.direction)
@@ -111,10 +117,13 @@ def make_optimizer(config: RunConfig, model: MultiTaskModel):
         config.form,
         config.parallel,
         config.start or "bound",
+        config.growth or fastls.Backtracking.growth,
         order=config.order or "together",
     )
     if config.method == "BLS":
         return fastls.BLS(model, config.lr, config.direction, search)
+    if config.candidate is not None:
+        return ChangedFBLS(model, config.lr, config.direction, CHANGES[config.candidate](search))
     return fastls.FBLS(model, config.lr, config.direction, search, match_gain=bool(config.match_gain))
 
 

@@ -8,7 +8,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from fastls.paths import write_atomically
 
@@ -25,12 +25,14 @@ METHOD_STYLES = {
     "SGD, smallest": (_COLOURS[9], "--", "."),
     "FBLS, other β": ("#00523b", "-", "P"),
     "FBLS+gain": (_COLOURS[6], (0, (4, 1, 1, 1)), "p"),
+    "FBLS+gain+doubling": (_COLOURS[5], "-", "X"),
     "BlockFBLS": ("black", "-", "*"),
     "BlockFBLS+RMS": ("black", ":", "X"),
     "Newton": (_COLOURS[9], "-", "<"),
     "latent Newton": (_COLOURS[5], "--", ">"),
     "FBLS+decay": (_COLOURS[3], (0, (5, 1)), "v"),
 }
+CONSTANT_ANSWER = {"color": "0.5", "linestyle": (0, (1, 3))}  # a level, of no method
 METRIC_LABELS = {
     "train_loss": "train loss",
     "test_loss": "test loss",
@@ -86,6 +88,14 @@ def share_limits(axes, pairs=((0, 1), (2, 3))) -> None:
         limits = [axes[left].get_ylim(), axes[right].get_ylim()]
         for panel in (axes[left], axes[right]):
             panel.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+
+
+def plain_ticks(panel) -> None:
+    """Numbers as 0.2 rather than 2 × 10⁻¹ on a logarithmic y-axis, even steps where it is short."""
+    low, high = panel.get_ylim()
+    panel.yaxis.set_major_locator(MaxNLocator(5) if high < 8 * low else LogLocator(subs=(1, 2, 5)))
+    panel.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+    panel.yaxis.set_minor_locator(NullLocator())
 
 
 def share_legend(figure: Figure, panel) -> None:

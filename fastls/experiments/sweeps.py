@@ -74,9 +74,10 @@ def search_runs(protocol: Protocol, seed: int) -> list[RunConfig]:
     ]
 
 
-def gain_run(protocol: Protocol, seed: int, bound: float = GUARD, beta: float = 0.3) -> RunConfig:
+def gain_run(protocol: Protocol, seed: int, bound: float = GUARD, beta: float = 0.3, **options) -> RunConfig:
     """FBLS with the gain in its trials, started at the previous step: the bound is a guard, unless one is asked for."""
-    return protocol.run("FBLS", bound, seed, **(SEARCH | {"beta": beta}), start="previous", match_gain=True)
+    search = SEARCH | {"beta": beta, "start": "previous"}
+    return protocol.run("FBLS", bound, seed, **search, match_gain=True, **options)
 
 
 def block_run(protocol: Protocol, seed: int, beta: float = 0.4, **options) -> RunConfig:
@@ -87,6 +88,7 @@ def block_run(protocol: Protocol, seed: int, beta: float = 0.4, **options) -> Ru
 # Searches without a step size, a bound or a schedule to choose: variant -> run from protocol and seed.
 FREE_RUNS = {
     "FBLS+gain": gain_run,
+    "FBLS+gain+doubling": partial(gain_run, growth=2.0),
     "BlockFBLS": block_run,
     "BlockFBLS+RMS": partial(block_run, preconditioner="rms"),
 }

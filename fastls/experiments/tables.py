@@ -13,6 +13,17 @@ from fastls.experiments.timing import PASSES
 from fastls.paths import FIGURES, write_atomically
 
 AGREEMENT = 0.10  # a ratio within ten per cent of the printed one agrees with it
+ABOUT_AS_MUCH, FAR_LESS = 1.10, 0.50  # claim 1's words as ratios of times
+RULES = (  # below every table of claims
+    "A difference is ours minus the rival (or the printed ratio, or the limit), with its 95 % interval: t over n "
+    f"seeds, bootstrap over n rounds for times. *Not worse* agrees when the interval ends at most {AGREEMENT:.0%} of "
+    "the rival's value above it and differs when it begins above zero; *better*, *lower*, *at most* and *settles* "
+    "agree or differ with the whole interval. A ratio of the paper agrees when the interval is within "
+    f"{AGREEMENT:.0%} of it, has the same direction when it is on its side of 1, and differs when neither is so and no "
+    "part of it is near. In between a claim is undecided: with few seeds intervals are wide, with one there is none. A "
+    "search that diverged differs. Memory and one round of times are points, which decide alone. Read n before the "
+    "verdict."
+)
 UNDECIDED = "undecided"
 
 
@@ -239,22 +250,24 @@ def to_list(claims: Sequence[dict]) -> str:
     return "\n".join(lines)
 
 
-def write_table(table: pd.DataFrame, name: str, folder: Path, title: str, notes: Sequence[str]) -> list[Path]:
+def write_table(
+    table: pd.DataFrame, name: str, folder: Path, title: str, notes: Sequence[str], digits: int = 3
+) -> list[Path]:
     """Write ``name.md``, for people, and ``name.csv``, with all digits."""
-    text = "\n\n".join([f"# {title}", to_markdown(table), *notes]) + "\n"
+    text = "\n\n".join([f"# {title}", to_markdown(table, digits), *notes]) + "\n"
     paths = [folder / f"{name}.md", folder / f"{name}.csv"]
     write_atomically(paths[0], text)
     write_atomically(paths[1], table.to_csv(index=False))
     return paths
 
 
-def to_markdown(table: pd.DataFrame) -> str:
-    """A Markdown table: three significant digits, a dash for what is missing."""
+def to_markdown(table: pd.DataFrame, digits: int = 3) -> str:
+    """A Markdown table: so many significant digits, a dash for what is missing."""
 
     def show(value) -> str:
         if value is None or (isinstance(value, float) and np.isnan(value)):
             return "–"
-        return f"{value:.3g}" if isinstance(value, float) else str(value)
+        return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
     lines = [list(table.columns), ["---"] * table.shape[1], *table.itertuples(index=False)]
     return "\n".join("| " + " | ".join(show(value) for value in line) + " |" for line in lines)

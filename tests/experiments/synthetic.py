@@ -19,6 +19,7 @@ def make_run(method, lr, seed, final_loss, epochs=3, n_train=512, share=1.0, div
     for epoch in range(1, epochs + 1):
         loss = final_loss + (epochs - epoch)
         row = {"epoch": epoch, "diverged": False, "lr": lr, "share_at_bound": share, "trials": 1.0, "gain_median": 4.0}
+        row |= {"accepted": 1.0, "decoder_forward": 4.0}
         row |= {"step_median": lr, "step_p05": lr / 2, "step_p95": lr}
         for split in ("train", "test"):
             for task, shift in (("left", -0.05), ("right", 0.05)):

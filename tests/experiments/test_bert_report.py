@@ -86,7 +86,7 @@ def test_correlations_are_means_over_tasks_and_seeds(frame):
 
 
 def test_figure_leaves_out_what_diverged_and_says_so(frame):
-    figure, table = draw_learning(frame, "somewhere")
+    figure, table = draw_learning(frame, 0.1, "somewhere")
     assert set(table.index.get_level_values("label")) == {"FBLS", "SGD 0.01"}
     assert "diverged: SGD 0.1" in figure.get_supxlabel() and "somewhere" in figure.get_supxlabel()
     losses = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].get_lines()}

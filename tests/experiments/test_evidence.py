@@ -54,11 +54,27 @@ def test_wrong_numbers_change_every_verdict(claim, wrong, expected):
         (1, "a step of FBLS, in turn costs at most 1.28 times one of SGD", False),
         (1, "a step of FBLS, warm start costs at most 1.28 times one of SGD", False),
         (1, "a step of FBLS costs at most 1.28 times one of SGD", True),
+        (1, "a step of FBLS costs at most 0.50 times one of BLS", True),
+        (1, "a step of FBLS costs at most 1.10 times one of EqualWeight", False),
+        (1, "a step of FBLS holds at most 1.15 times the memory of one of EqualWeight", False),
         (4, "an epoch of BLS takes 1.36 times one of FBLS", True),
     ],
 )
 def test_a_reproduced_ratio_is_no_vote_on_what_fbls_costs(claim, statement, counts):
     assert evidence.votes(claim, statement) == counts
+
+
+def test_a_measurement_that_two_files_show_counts_once(copied):
+    rows = evidence.gather(copied / "figures")
+    again = copied / "figures" / "claims-beyond.csv"
+    first = pd.read_csv(copied / "figures" / "claims-multimnist.csv")
+    pd.concat([pd.read_csv(again), first[first["claim"] == 5].assign(statement="MultiMNIST: other words")]).to_csv(
+        again, index=False
+    )
+    assert len(evidence.gather(copied / "figures")) == len(rows)
+    other = first[first["claim"] == 5].assign(statement="CIFAR-10: the same numbers on other data")
+    pd.concat([pd.read_csv(again), other]).to_csv(again, index=False)
+    assert len(evidence.gather(copied / "figures")) == len(rows) + len(other)
 
 
 def test_claim_6_is_computed_not_remembered():
@@ -91,6 +107,15 @@ def test_another_measurement_changes_readme(copied):
     table.to_csv(path, index=False)
     evidence.write_front_page(copied)
     assert "7.77 [" in (copied / "README.md").read_text()
+
+
+def test_another_training_changes_readme(copied):
+    path = copied / "figures" / f"{evidence.TUNED}.csv"
+    table = pd.read_csv(path)
+    table.loc[(table["search"] == "BlockFBLS") & (table["rival"] == "EqualWeight"), ["ratio", "n"]] = [7.77, 1]
+    table.to_csv(path, index=False)
+    evidence.write_front_page(copied)
+    assert (copied / "README.md").read_text().count("| 7.77, ") == table["data set"].nunique()
 
 
 def test_a_missing_table_is_named(copied):
