@@ -207,7 +207,7 @@ notes = [
     "of 1. Passes are means per step, T = 2.",
 ]
 _ = tables.write_table(table_1, "table-1-multimnist", folder, "Table 1, MultiMNIST: seconds per epoch", notes)
-display(Markdown("\n\n".join([tables.to_markdown(table_1), *notes])))
+display(Markdown(tables.format_table(table_1, notes)))
 
 # %%
 claim_1 = [
@@ -231,7 +231,7 @@ table_1.set_index("method").loc[["EqualWeight", "SGD", "MGDA-UB", "FBLS"], ["enc
 claims = pd.DataFrame([*claim_1, *claim_3, *claim_4, *claim_5])
 notes = [f"Data and size: {source_line}.", f"Times: {frames.provenance([timing_run])}.", tables.RULES]
 _ = tables.write_table(claims, "claims-multimnist", folder, "Claims of the paper on MultiMNIST", notes)
-display(Markdown("\n\n".join([tables.to_markdown(claims), *notes])))
+display(Markdown(tables.format_table(claims, notes)))
 
 # %% [markdown]
 # ## What to take home

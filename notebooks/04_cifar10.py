@@ -137,7 +137,7 @@ notes = [
     "of 1. Passes are means per step, T = 10. Peak memory: weights, buffers, activations, gradients.",
 ]
 _ = tables.write_table(table_1, "table-1-cifar10", folder, title, notes)
-display(Markdown("\n\n".join([f"**{title}**", tables.to_markdown(table_1), *notes])))
+display(Markdown(tables.format_table(table_1, notes, f"**{title}**")))
 
 # %%
 claim_1 = [
@@ -157,15 +157,15 @@ table_1.set_index("method").loc[["EqualWeight", "SGD", "MGDA-UB", "FBLS"], ["enc
 cost = table_1.set_index("method")
 seconds = tables.seconds_by_round(timing_run)
 price = {
-    (ours, rival): "{:.2f}** [{:.2f}, {:.2f}]".format(*tables.median_interval(seconds[ours] / seconds[rival]))
+    (ours, rival): "**{:.2f}** [{:.2f}, {:.2f}]".format(*tables.median_interval(seconds[ours] / seconds[rival]))
     for ours, rival in (("MGDA-UB", "SGD"), ("FBLS", "MGDA-UB"), ("BLS", "SGD"))
 }
 display(
     Markdown(
         f"- The latent direction, without any search, takes the cost of a step from SGD's to MGDA-UB's: "
-        f"**{price['MGDA-UB', 'SGD']} times as much.\n"
-        f"- A search multiplies it by **{price['FBLS', 'MGDA-UB']} in latent space (FBLS over MGDA-UB, "
-        f"{cost['trials']['FBLS']:.1f} trials a step) and by **{price['BLS', 'SGD']} in parameter space (BLS "
+        f"{price['MGDA-UB', 'SGD']} times as much.\n"
+        f"- A search multiplies it by {price['FBLS', 'MGDA-UB']} in latent space (FBLS over MGDA-UB, "
+        f"{cost['trials']['FBLS']:.1f} trials a step) and by {price['BLS', 'SGD']} in parameter space (BLS "
         f"over SGD, {cost['trials']['BLS']:.1f} trials a step): medians of the ratios of a round, with 95 % intervals.\n"
         f"- SGD and BLS hold the gradient of every task: **{cost['memory / equal weight']['SGD']:.1f}** and "
         f"**{cost['memory / equal weight']['BLS']:.1f}** times the memory of an equal-weight step, FBLS "
@@ -322,7 +322,7 @@ notes = [
     tables.RULES,
 ]
 _ = tables.write_table(claims, "claims-cifar10", folder, "Claims of the paper on CIFAR-10", notes)
-display(Markdown("\n\n".join([tables.to_markdown(claims), *notes])))
+display(Markdown(tables.format_table(claims, notes)))
 
 # %% [markdown]
 # ## What to take home

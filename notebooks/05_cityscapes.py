@@ -246,7 +246,7 @@ notes = [
     f"first {len(timing_run.rows) // len(timed.methods) * steps} steps of a network, on the same images again and again.",
 ]
 _ = tables.write_table(table_2, "table-2-cityscapes", folder, title, notes)
-display(Markdown("\n\n".join([f"**{title}**", tables.to_markdown(table_2), *notes])))
+display(Markdown(tables.format_table(table_2, notes, f"**{title}**")))
 
 # %% tags=["nbval-check-output"]
 # Encoder passes of a step, forward and backward: facts that hold at any size, on any machine.
@@ -312,7 +312,7 @@ display(
 claims = pd.DataFrame([*claim_1, *claim_3, *claim_5])
 notes = [f"Data and size: {source_line}.", f"Times: {frames.provenance([timing_run])}.", tables.RULES]
 _ = tables.write_table(claims, "claims-cityscapes", folder, "Claims of the paper on Cityscapes", notes)
-display(Markdown("\n\n".join([tables.to_markdown(claims), *notes])))
+display(Markdown(tables.format_table(claims, notes)))
 
 # %% [markdown]
 # ## What to take home

@@ -120,7 +120,7 @@ notes = [
     "SGD, T forwards.",
 ]
 _ = tables.write_table(table_3, "table-3-bert", folder, title, notes)
-display(Markdown("\n\n".join([f"**{title}**", tables.to_markdown(table_3), *notes])))
+display(Markdown(tables.format_table(table_3, notes, f"**{title}**")))
 
 # %% tags=["nbval-check-output"]
 # Encoder passes of a step, forward and backward: facts that hold at any size, on any machine.
@@ -150,7 +150,7 @@ notes = [
     "explain the paper's share. Needed overhead: time in forwards, the same for every method, that would explain it.",
 ]
 _ = tables.write_table(readings, "bert-readings-of-sgd", folder, "Two readings of the paper's SGD", notes)
-display(Markdown("\n\n".join([tables.to_markdown(readings), *notes])))
+display(Markdown(tables.format_table(readings, notes)))
 
 # %% tags=["nbval-check-output"]
 # What the printed numbers alone say; MGDA-UB makes no trials, so its ratio is the cleaner one.
@@ -252,7 +252,7 @@ notes = [
 ]
 notes.append(f"The mean score, for every pair, has a dev loss of {answer:.4g}.")
 _ = tables.write_table(learning_table, "bert-learning", folder, "BERT on STS-B: a short training", notes)
-display(Markdown("\n\n".join([tables.to_markdown(learning_table), *notes])))
+display(Markdown(tables.format_table(learning_table, notes)))
 
 # %%
 below = learning_table.loc[learning_table["dev loss"] < answer, "method"]
@@ -274,7 +274,7 @@ notes = [
     tables.RULES,
 ]
 _ = tables.write_table(claims, "claims-bert", folder, "Claims of the paper on BERT", notes)
-display(Markdown("\n\n".join([tables.to_markdown(claims), *notes])))
+display(Markdown(tables.format_table(claims, notes)))
 
 # %% [markdown]
 # ## What to take home

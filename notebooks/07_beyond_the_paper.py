@@ -246,10 +246,11 @@ display(
 #
 # ## Beside constant steps that were tuned
 #
-# EqualWeight and MGDA-UB with constant steps, those that the figure shows. All with the first seed and the two best with every seed, against searches that use the same setting
-# on each data set: FBLS with the paper's bound of 1; FBLS with the gain (β = 0.3, guard 1000, each search from 1.1 times
-# its last step), called FBLS+gain from here on; the same from twice its last step, FBLS+gain+doubling, which pays
-# for more trials to follow faster; and BlockFBLS, without and with a metric (below).
+# EqualWeight and MGDA-UB with constant steps, those that the figure shows: all with the first seed and the two best
+# with every seed. Against them searches that use the same setting on each data set: FBLS with the paper's bound of 1;
+# FBLS with the gain (β = 0.3, guard 1000, each search from 1.1 times its last step), called FBLS+gain from here on; the
+# same from twice its last step, FBLS+gain+doubling, which pays for more trials to follow faster; and BlockFBLS, without
+# and with a metric (below).
 
 # %%
 runs = {name: beyond.run_comparison(protocol, store, jobs) for name, protocol in protocols.items()}
@@ -283,7 +284,7 @@ notes = [
     "hold: it begins above that.",
 ]
 _ = tables.write_table(table, "ours-beyond-tuned-steps", folder, "Searches without a bound beside tuned steps", notes)
-display(Markdown("\n\n".join([tables.to_markdown(table), *notes])))
+display(Markdown(tables.format_table(table, notes)))
 
 # %%
 lines = []
@@ -305,7 +306,8 @@ lines = []
 for name, part in compared.items():
     ours = part.drop_duplicates("search").set_index("search")["test loss"]
     rivals = part.drop_duplicates("rival").set_index("rival")["its test loss"]
-    above = pd.concat([ours, rivals]).pipe(lambda losses, name=name: losses[~(losses < answers[name])])
+    losses = pd.concat([ours, rivals])
+    above = losses[~(losses < answers[name])]
     said = f"{', '.join(above.index)} end{'s' * (len(above) == 1)} above" if len(above) else "all end below"
     lines.append(f"- **{beyond_figures.TITLES[name]}**: the constant answer has a loss of {answers[name]:.3g}; {said}.")
 display(Markdown("\n".join(lines)))
@@ -342,7 +344,7 @@ for name, frame in epochs.items():
 claims = pd.DataFrame(claims)
 notes = ["Data and size: " + source_line.replace("\n", "; ") + ".", tables.RULES]
 _ = tables.write_table(claims, "claims-beyond", folder, "Claims 3 and 5 of the paper again, on these runs", notes)
-display(Markdown("\n\n".join([tables.to_markdown(claims), *notes])))
+display(Markdown(tables.format_table(claims, notes)))
 
 # %% [markdown]
 # ### What the searches cost
@@ -362,7 +364,7 @@ notes.append(
     "Medians over n rounds, ratios within a round, with 95 % bootstrap intervals. Trials of BlockFBLS are the encoder's."
 )
 _ = tables.write_table(cost, "ours-beyond-cost", folder, "What a step of the searches costs", notes)
-display(Markdown("\n\n".join([tables.to_markdown(cost), *notes])))
+display(Markdown(tables.format_table(cost, notes)))
 
 # %% [markdown]
 # ### What the step sizes follow
@@ -427,7 +429,7 @@ table = other.pivot_table(
 ).reset_index()
 notes = [origin.replace("\n", ". "), "Test error after the last epoch. A dash: not run, or diverged."]
 _ = tables.write_table(table, "ours-beyond-reduction-direction", folder, "Reduction of the loss, and direction", notes)
-display(Markdown("\n\n".join([tables.to_markdown(table), *notes])))
+display(Markdown(tables.format_table(table, notes)))
 
 # %% [markdown]
 # ## As far as it carries: candidates
@@ -458,7 +460,7 @@ notes = [
     "accepted is the share of steps whose searches all were.",
 ]
 _ = tables.write_table(candidates, "ours-beyond-candidates", folder, "Changes of the searches, tried", notes)
-display(Markdown("\n\n".join([tables.to_markdown(candidates), *notes])))
+display(Markdown(tables.format_table(candidates, notes)))
 
 # %%
 changed = candidates[candidates["change"] != "none"]
@@ -559,7 +561,7 @@ notes = [
     "backward pass for every row."
 ]
 _ = tables.write_table(newton, "ours-beyond-second-order", folder, "Second order on two quadratics", notes)
-display(Markdown("\n\n".join([tables.to_markdown(newton), *notes])))
+display(Markdown(tables.format_table(newton, notes)))
 
 # %% [markdown]
 # On a network $J^{+} d_z$ is not at hand: conjugate gradients on $J J^\top$ take a JVP and a VJP through the encoder an
@@ -575,11 +577,8 @@ display(Markdown("\n\n".join([tables.to_markdown(newton), *notes])))
 # %%
 lines = []
 for name, part in compared.items():
-    judged = part.groupby(["search", "rival"], sort=False)[beyond.WITHIN].first().unstack()
-    groups = {
-        verdict: judged.index[judged["EqualWeight"] == verdict] for verdict in dict.fromkeys(judged["EqualWeight"])
-    }
-    said = "; ".join(f"{verdict}: {', '.join(searches)}" for verdict, searches in groups.items())
+    groups = part[part["rival"] == "EqualWeight"].groupby(beyond.WITHIN, sort=False)["search"]
+    said = "; ".join(f"{verdict}: {', '.join(searches)}" for verdict, searches in groups)
     lines.append(f"- **{beyond_figures.TITLES[name]}**, {beyond.WITHIN} of EqualWeight's best constant step: {said}.")
 dear = cost[cost[f"at most {beyond.MOST_COST:.2f}"] == "differs"].groupby("data set")["method"].apply(", ".join)
 lines += [

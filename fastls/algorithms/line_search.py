@@ -253,7 +253,7 @@ class InTurn(Together):
         # On a parabola (φ_t(η) − L_t)/s_t is largest for the task that asks for the smallest step.
         rise = ((trial - losses) / decrease).squeeze(1)
         rise = torch.where(rise.isfinite(), rise, math.inf).where(refused, -math.inf)
-        self.suspect = tasks[int(rise.argmax())] if len(tasks) > 1 else tasks[0]
+        self.suspect = tasks[int(rise.argmax())] if len(tasks) > 1 else tasks[0]  # one task: no need to wait
         return False
 
 

@@ -16,7 +16,7 @@ from fastls.experiments.memory import MemoryConfig, execute_memory
 from fastls.experiments.step_profile import ProfileConfig, execute_profile
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import Protocol
-from fastls.experiments.tables import median_interval, seconds_by_round, to_markdown, write_table
+from fastls.experiments.tables import format_table, median_interval, seconds_by_round, to_markdown, write_table
 from fastls.experiments.timing import IN_TURN, LR, METHODS, PASSES, VARIANTS, WARM_START, TimingConfig, execute_timing
 
 PEER = "TorchJD MGDA"
@@ -204,7 +204,7 @@ def write_benchmarks(timings: dict[str, TimingConfig], store: RunStore, folder: 
         judged += judge_targets(name, timing, memory)
         reasons.append(f"{name} {describe_shares(profiled)}")
         sizes.append(f"{name}: {provenance([timing])}")
-        yield "\n\n".join([f"**{name}**", to_markdown(table), *notes])
+        yield format_table(table, notes, f"**{name}**")
     targets = pd.DataFrame(judged)
     notes = [
         "The verdict is that of the median; undecided by its interval means that the 95 % interval reaches over the "
@@ -216,4 +216,4 @@ def write_benchmarks(timings: dict[str, TimingConfig], store: RunStore, folder: 
         "Where the time of a step of FBLS goes, and so why a target is missed: " + "; ".join(reasons) + ".",
     ]
     write_table(targets, "bench-targets", folder, "Benchmark: targets for the cost of a step", notes, digits=4)
-    yield "\n\n".join(["**targets**", to_markdown(targets, digits=4), *notes])
+    yield format_table(targets, notes, "**targets**", digits=4)

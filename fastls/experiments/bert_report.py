@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from fastls.experiments.frames import tell_seeds
 from fastls.experiments.store import Run
 from fastls.experiments.style import CONSTANT_ANSWER, line_style, new_figure, share_legend, sign, whole_epochs
 from fastls.experiments.tables import median_interval, seconds_by_round
@@ -98,7 +99,6 @@ def draw_learning(frame: pd.DataFrame, answer: float, source: str) -> tuple[Figu
     whole_epochs(axes)
     share_legend(figure, axes[1])
     diverged = sorted(set(frame.loc[frame["diverged"], "label"]))
-    seeds = frame["seed"].nunique()
-    caption = f"mean of the tasks over n = {seeds} seed{'s' * (seeds > 1)}"
+    caption = f"mean of the tasks over {tell_seeds(frame)}"
     sign(figure, f"{caption}{' · diverged: ' + ', '.join(diverged) if diverged else ''}\n{source}")
     return figure, table

@@ -168,7 +168,8 @@ def candidate_runs(protocol: Protocol) -> list[RunConfig]:
     for seed in range(protocol.seeds):
         plain, block = gain_run(protocol, seed), block_run(protocol, seed)
         runs += [plain, block, replace(block, candidate=SEQUENTIAL)]
-        runs += [replace(plain, growth=2.0), *(replace(plain, candidate=name) for name in CHANGES)]
+        runs += [FREE_RUNS["FBLS+gain+doubling"](protocol, seed)]
+        runs += [replace(plain, candidate=name) for name in CHANGES]
     return runs
 
 
@@ -183,7 +184,8 @@ def compare_candidates(frame: pd.DataFrame) -> pd.DataFrame:
         variant=frame["variant"].str.removesuffix("+doubling"),
     )
     final = frame[frame["final"]]
-    means = frame.groupby(["variant", "candidate"])[["trials", "decoder_forward", "accepted"]].mean()
+    counted = frame.rename(columns={"decoder_forward": "decoder forward"})
+    means = counted.groupby(["variant", "candidate"])[["trials", "decoder forward", "accepted"]].mean()
     rows = []
     for (variant, candidate), part in final.groupby(["variant", "candidate"], sort=False):
         losses = part.set_index("seed")["test_loss"]
@@ -193,7 +195,7 @@ def compare_candidates(frame: pd.DataFrame) -> pd.DataFrame:
         verdict = "worse" if diverged or low > 1 else "better" if high < 1 else "undecided"
         row = {"search": variant, "change": candidate, "test loss": losses.mean(), "diverged": diverged}
         row |= {"test error": part["test_error"].mean(), "n": len(part)}
-        row |= means.rename(columns=lambda name: name.replace("_", " ")).loc[variant, candidate].to_dict()
+        row |= means.loc[variant, candidate].to_dict()
         if candidate != "none":
             row |= {"ratio": ratio, "low": low, "high": high, "verdict": verdict}
         rows.append(row)

@@ -12,8 +12,7 @@ from matplotlib.patches import Patch
 from torchvision.datasets import Cityscapes
 
 from fastls.datasets.scene_files import CLASSES
-from fastls.experiments.figures import tell_seeds
-from fastls.experiments.frames import find_best_step
+from fastls.experiments.frames import find_best_step, tell_seeds
 from fastls.experiments.style import (
     WIDTH,
     draw_with_band,
@@ -63,8 +62,7 @@ def draw_dense_curves(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Data
     for column in axes.T:
         share_limits(column, ((0, 1),))
         column[1].set_xlabel("epoch")
-    for panel in axes.flat:
-        plain_ticks(panel)
+    plain_ticks(axes.flat)
     whole_epochs(axes.flat)
     share_legend(figure, axes[0, 0])
     sign(figure, f"mean over {tell_seeds(frame, 'bands')}{_tell_diverged(frame)}\n{source}")

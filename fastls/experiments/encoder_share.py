@@ -205,7 +205,7 @@ def draw_shares(table: pd.DataFrame, tasks: int, source: str) -> tuple[Figure, p
         panel.xaxis.set_minor_locator(NullLocator())
         panel.xaxis.set_major_formatter(lambda share, _: f"{share:.4g}")
         panel.margins(0.1, 0.15)
-        plain_ticks(panel)
+    plain_ticks(axes)
     limit = f"3/{1 + 2 * tasks}: encoder alone, backward = 2 forwards"
     axes[0].axhline(3 / (1 + 2 * tasks), color="0.4", linewidth=1, linestyle=":", label=limit)
     share_legend(figure, axes[0])

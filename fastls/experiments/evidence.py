@@ -29,19 +29,13 @@ EVERYWHERE = (6,)  # claims of the form "every": one case against refutes them
 HOLDS, CONDITION, FAILS, UNTESTED = "holds", "holds with a condition", "does not hold", "not tested"
 # One sentence of why for each verdict that was met; another verdict gets `NO_SENTENCE` until someone has looked.
 WHY = {
-    (
-        1,
-        CONDITION,
-    ): "A latent step costs one encoder backward whatever T is, so it is far below SGD with ten tasks or a "
-    "large encoder; with two tasks the gain is small, and with heavy decoders the trials of a search that restarts at "
-    "its bound cost more than they save.",
+    (1, CONDITION): "A latent step costs one encoder backward whatever T is, so it is far below SGD with ten tasks or "
+    "a large encoder; with two tasks the gain is small, and with heavy decoders the trials of a search that restarts "
+    "at its bound cost more than they save.",
     (2, HOLDS): "Decoder trials stand where SGD has T − 1 encoder backwards: the larger the encoder's share, the "
     "less the trials weigh.",
-    (
-        3,
-        FAILS,
-    ): "Wherever the seeds decide, a best constant step ends lower. A search that tests the decoders alone does "
-    "not see that a step is too large for the encoder.",
+    (3, FAILS): "Wherever the seeds decide, a best constant step ends lower. A search that tests the decoders alone "
+    "does not see that a step is too large for the encoder.",
     (3, CONDITION): "In some comparisons the search ends beside the best constant step, in others above it. A search "
     "that tests the decoders alone does not see that a step is too large for the encoder.",
     (4, HOLDS): "Where the seeds decide FBLS is ahead; BLS pays an encoder forward for every trial.",

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fastls.experiments.frames import CONSTANT, METRICS
+from fastls.experiments.frames import CONSTANT, METRICS, tell_seeds
 from fastls.experiments.style import (
     METRIC_LABELS,
     draw_with_band,
@@ -61,8 +61,7 @@ def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Da
             panel.set_xticks(steps, [f"{step:.2g}" for step in steps])
             panel.xaxis.minorticks_off()
     share_limits(axes)
-    for panel in axes:
-        plain_ticks(panel)
+    plain_ticks(axes)
     share_legend(figure, axes[0])
     caption = f"mean of the tasks over {tell_seeds(final, 'bars and bands')}"
     sign(figure, f"{caption}{' · † some seeds diverged' if diverged.any() else ''}\n{source}")
@@ -86,8 +85,7 @@ def draw_learning_curves(frame: pd.DataFrame, source: str, lines: dict[str, str]
             draw_with_band(panel, rows[(metric, "mean")], rows[(metric, "min")], rows[(metric, "max")], style)
         panel.set(xlabel="epoch", yscale="log", title=METRIC_LABELS[metric])
     share_limits(axes)
-    for panel in axes:
-        plain_ticks(panel)
+    plain_ticks(axes)
     whole_epochs(axes)
     share_legend(figure, axes[0])
     sign(figure, f"mean of the tasks, bands from the lowest to the highest run · {_count_runs(frame, lines)}\n{source}")
@@ -114,12 +112,6 @@ def draw_step_sizes(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> 
     share_legend(figure, axes[0])
     sign(figure, f"steps of an epoch, mean over runs · {_count_runs(frame, lines)}\n{source}")
     return figure, table
-
-
-def tell_seeds(frame: pd.DataFrame, spread: str) -> str:
-    """How many seeds a mean is over, and what shows their spread where there is one."""
-    count = frame["seed"].nunique()
-    return "n = 1 seed" if count == 1 else f"n = {count} seeds, {spread} from the lowest to the highest"
 
 
 def _drawn(lines: dict[str, str], table: pd.DataFrame) -> list[tuple[str, str]]:

@@ -78,6 +78,13 @@ def _describe_size(config: dict) -> list[str]:
     return parts + [f"{name}: {value}" for name, value in options.items()]
 
 
+def tell_seeds(frame: pd.DataFrame, spread: str | None = None) -> str:
+    """How many seeds a mean is over and, where there are several, what of the figure shows their spread."""
+    count = frame["seed"].nunique()
+    shown = f", {spread} from the lowest to the highest" if spread and count > 1 else ""
+    return f"n = {count} seed{'s' * (count > 1)}{shown}"
+
+
 def check_same(runs: Sequence[Run], what: str, values: list[str]) -> None:
     """Raise `MixedDataError` unless the values, one a run, are equal."""
     if len(set(values)) > 1:

@@ -90,12 +90,13 @@ def share_limits(axes, pairs=((0, 1), (2, 3))) -> None:
             panel.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
 
 
-def plain_ticks(panel) -> None:
-    """Numbers as 0.2 rather than 2 × 10⁻¹ on a logarithmic y-axis, even steps where it is short."""
-    low, high = panel.get_ylim()
-    panel.yaxis.set_major_locator(MaxNLocator(5) if high < 8 * low else LogLocator(subs=(1, 2, 5)))
-    panel.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
-    panel.yaxis.set_minor_locator(NullLocator())
+def plain_ticks(axes) -> None:
+    """Numbers as 0.2 rather than 2 × 10⁻¹ on logarithmic y-axes, even steps where one is short."""
+    for panel in axes:
+        low, high = panel.get_ylim()
+        panel.yaxis.set_major_locator(MaxNLocator(5) if high < 8 * low else LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+        panel.yaxis.set_minor_locator(NullLocator())
 
 
 def share_legend(figure: Figure, panel) -> None:

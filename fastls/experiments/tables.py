@@ -254,11 +254,16 @@ def write_table(
     table: pd.DataFrame, name: str, folder: Path, title: str, notes: Sequence[str], digits: int = 3
 ) -> list[Path]:
     """Write ``name.md``, for people, and ``name.csv``, with all digits."""
-    text = "\n\n".join([f"# {title}", to_markdown(table, digits), *notes]) + "\n"
+    text = format_table(table, notes, f"# {title}", digits) + "\n"
     paths = [folder / f"{name}.md", folder / f"{name}.csv"]
     write_atomically(paths[0], text)
     write_atomically(paths[1], table.to_csv(index=False))
     return paths
+
+
+def format_table(table: pd.DataFrame, notes: Sequence[str], heading: str | None = None, digits: int = 3) -> str:
+    """A table in Markdown between its heading and its notes, a paragraph each."""
+    return "\n\n".join([*([heading] if heading else []), to_markdown(table, digits), *notes])
 
 
 def to_markdown(table: pd.DataFrame, digits: int = 3) -> str:
