@@ -20,7 +20,7 @@
 # [Filatov and Merkulov (2021)](https://arxiv.org/abs/2110.00874), and figure 4 of the thesis. Adds the step size along
 # training, which the paper describes in words, and equal-weight SGD, which it leaves out.
 #
-# **Takes** about three minutes on two cores at the default size, which is far smaller than the paper's; the size is
+# **Takes** about four minutes on two cores at the default size, which is far smaller than the paper's; the size is
 # printed under every figure. Runs are kept, so a second execution only draws.
 
 # %% tags=["parameters"]
