@@ -8,7 +8,6 @@ latent representation, so every search serves BLS and FBLS alike.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar, NamedTuple, Protocol
 
 import torch
@@ -18,14 +17,11 @@ Phi = Callable[[float], Tensor]
 
 
 class SearchResult(NamedTuple):
-    """What a line search found: the step size, how often φ was evaluated, and whether the test held.
+    """What a line search found: the step size, how often φ was evaluated, and whether the test held."""
 
-    A parallel search leaves step size and outcome on the device, as scalar tensors.
-    """
-
-    step_size: float | Tensor
+    step_size: float
     trials: int
-    accepted: bool | Tensor
+    accepted: bool
 
 
 class Slopes(NamedTuple):
@@ -101,10 +97,6 @@ class Backtracking:
         floor: ε > 0; no step below it is tried, and it is the step size of a search that failed.
         form: 6, 7, 8 or 9, the number of the test in the paper: (6) asks for own and shared decrease, (7) for the
             own part alone, (8) for the shared part alone; (9), its misprint mended, is (6).
-        parallel: K steps are tried at once and the largest that passes is picked on the device, the same as one by
-            one, unless rounding decides the test; a K that reaches from the bound to the floor never waits for the
-            device. φ must offer ``many(etas (K,)) -> (K, T)``, as it does in latent space; where that returns None,
-            and for the default None, steps are tried one by one.
         start: "bound" begins every search at lr_ub, as the paper does; "previous" at `growth` times the step that the
             last search accepted, where that is below lr_ub, so that most searches end at their first trial. A search
             that failed sends the next one back to the bound.
@@ -138,7 +130,6 @@ class Backtracking:
     gamma: float = 0.5
     floor: float = 1e-10
     form: int = 6
-    parallel: int | None = None
     start: str = "bound"
     growth: float = 1.1
     order: str = "together"
@@ -152,73 +143,34 @@ class Backtracking:
         check_floor("Backtracking", self.floor)
         if self.form not in ARMIJO_FORMS:
             raise ValueError(f"`Backtracking(form=...)` must be one of {sorted(ARMIJO_FORMS)}, found {self.form!r}.")
-        if self.parallel is not None and not (isinstance(self.parallel, int) and self.parallel >= 1):
-            raise ValueError(f"`Backtracking(parallel=...)` must be None or an integer ≥ 1, found {self.parallel!r}.")
         if self.start not in ("bound", "previous"):
             raise ValueError(f"`Backtracking(start=...)` must be 'bound' or 'previous', found {self.start!r}.")
         if not 1 < self.growth < float("inf"):
             raise ValueError(f"`Backtracking(growth=...)` must be above 1 and finite, found {self.growth}.")
         if self.order not in ("together", "in turn"):
             raise ValueError(f"`Backtracking(order=...)` must be 'together' or 'in turn', found {self.order!r}.")
-        if self.order == "in turn" and self.parallel is not None:
-            raise ValueError(
-                f"`Backtracking(order='in turn')` tries steps one by one, found it with parallel={self.parallel}; "
-                "leave one of the two out."
-            )
 
     def check_bound(self, lr_ub: float) -> None:
         """Raise unless ``0 < floor < lr_ub``, finite."""
         check_range(self.floor, lr_ub)
 
     def __call__(
-        self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float | Tensor = math.inf
+        self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float = math.inf
     ) -> SearchResult:
         self.check_bound(lr_ub)
-        if self.parallel is not None:
-            result = self._search_parallel(phi, losses, slopes, lr_ub, previous)
-            if result is not None:
-                return result
         if not slopes.descend():
             return SearchResult(self.floor, trials=0, accepted=False)
         decrease = ARMIJO_FORMS[self.form](slopes)
         test = (InTurn if self.order == "in turn" else Together)(phi, losses, decrease, self.beta)
-        first, trials = float(self._first_step(lr_ub, previous)), 0
+        first, trials = self._first_step(lr_ub, previous), 0
         while (eta := first * self.gamma**trials) >= self.floor:
             trials += 1
             if test.holds(eta):
                 return SearchResult(eta, trials, accepted=True)
         return SearchResult(self.floor, trials, accepted=False)
 
-    def _first_step(self, lr_ub: float, previous: float | Tensor) -> float | Tensor:
-        if self.start == "bound":
-            return lr_ub
-        if isinstance(previous, Tensor):
-            return (self.growth * previous).clamp_max(lr_ub)
-        return min(lr_ub, self.growth * previous)
-
-    def _search_parallel(
-        self, phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float | Tensor
-    ) -> SearchResult | None:
-        """The same search, K steps at once; None where φ cannot look at several."""
-        decrease, descend = ARMIJO_FORMS[self.form](slopes), slopes.descend()
-        first = self._first_step(lr_ub, previous)
-        step_size = torch.full_like(descend, self.floor, dtype=torch.float64)
-        accepted = torch.zeros_like(descend)
-        trials = 0
-        while lr_ub * self.gamma**trials >= self.floor:  # first ≤ lr_ub, which the host knows
-            if trials and accepted:  # waits for the device, once K steps at least were tried
-                break
-            etas = first * _powers(self.gamma, trials, self.parallel, losses.device)  # (K,)
-            trial_losses = phi.many(etas)  # (K, T)
-            if trial_losses is None:
-                return None
-            holds = satisfies_armijo(trial_losses, losses, decrease, self.beta, etas[:, None])
-            holds = holds & (etas >= self.floor) & descend  # (K,)
-            largest = etas[holds.int().argmax(keepdim=True)].squeeze(0)  # argmax: the first one
-            step_size = torch.where(~accepted & holds.any(), largest, step_size)
-            accepted = accepted | holds.any()
-            trials += self.parallel
-        return SearchResult(step_size, trials, accepted)
+    def _first_step(self, lr_ub: float, previous: float) -> float:
+        return lr_ub if self.start == "bound" else min(lr_ub, self.growth * previous)
 
 
 class Together:
@@ -244,23 +196,16 @@ class InTurn(Together):
         return self._holds_for(eta, [self.suspect]) and (not others or self._holds_for(eta, others))
 
     def _holds_for(self, eta: float, tasks: list[int]) -> bool:
-        trial, losses, decrease = (
-            values.double()[:, None] for values in (self.phi.some(eta, tasks), self.losses[tasks], self.decrease[tasks])
-        )
-        refused = ~satisfies_armijo(trial, losses, decrease, self.beta, eta)  # (len(tasks),): a row a task
+        losses, decrease = self.losses[tasks].double(), self.decrease[tasks].double()
+        trial = self.phi.some(eta, tasks).to(losses)
+        refused = ~passes_armijo(trial, losses, decrease, self.beta, eta)  # (len(tasks),)
         if not refused.any():
             return True
         # On a parabola (φ_t(η) − L_t)/s_t is largest for the task that asks for the smallest step.
-        rise = ((trial - losses) / decrease).squeeze(1)
+        rise = (trial - losses) / decrease
         rise = torch.where(rise.isfinite(), rise, math.inf).where(refused, -math.inf)
-        self.suspect = tasks[int(rise.argmax())] if len(tasks) > 1 else tasks[0]  # one task: no need to wait
+        self.suspect = tasks[int(rise.argmax())]
         return False
-
-
-@lru_cache
-def _powers(gamma: float, first: int, count: int, device: torch.device) -> Tensor:
-    """γ^first, γ^(first + 1), ... on the device, float64; kept, so that steps do not copy them there again."""
-    return torch.tensor([gamma**power for power in range(first, first + count)], dtype=torch.float64, device=device)
 
 
 def check_floor(search: str, floor: float) -> None:
@@ -275,14 +220,16 @@ def check_range(floor: float, lr_ub: float) -> None:
         raise ValueError(f"`floor` must be below `lr_ub`, found floor={floor} and lr_ub={lr_ub}.")
 
 
-def satisfies_armijo(trial_losses: Tensor, losses: Tensor, slopes: Tensor, beta: float, eta: float | Tensor) -> Tensor:
-    """() bool, φ_t(η) ≤ L_t − η β s_t for every t, decided in float64; NaN and infinity fail.
-
-    For K steps at once: losses (K, T) and steps (K, 1) give (K,).
-    """
+def passes_armijo(trial_losses: Tensor, losses: Tensor, slopes: Tensor, beta: float, eta: float) -> Tensor:
+    """(T,) bool, φ_t(η) ≤ L_t − η β s_t for each t, decided in float64; NaN and infinity fail."""
     bound = losses.double() - eta * beta * slopes.double()
     trial_losses = trial_losses.to(bound)
-    return (trial_losses.isfinite() & (trial_losses <= bound)).all(dim=-1)
+    return trial_losses.isfinite() & (trial_losses <= bound)
+
+
+def satisfies_armijo(trial_losses: Tensor, losses: Tensor, slopes: Tensor, beta: float, eta: float) -> Tensor:
+    """() bool, `passes_armijo` for every t."""
+    return passes_armijo(trial_losses, losses, slopes, beta, eta).all()
 
 
 def search_failure(result: SearchResult, slopes: Slopes) -> str:

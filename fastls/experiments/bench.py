@@ -17,7 +17,17 @@ from fastls.experiments.step_profile import ProfileConfig, execute_profile
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import Protocol
 from fastls.experiments.tables import format_table, median_interval, seconds_by_round, to_markdown, write_table
-from fastls.experiments.timing import IN_TURN, LR, METHODS, PASSES, VARIANTS, WARM_START, TimingConfig, execute_timing
+from fastls.experiments.timing import (
+    IN_TURN,
+    LR,
+    METHODS,
+    PASSES,
+    RETIRED,
+    VARIANTS,
+    WARM_START,
+    TimingConfig,
+    execute_timing,
+)
 
 PEER = "TorchJD MGDA"
 DATA_SETS = {"multimnist": "multimnist", "cifar10": "cifar10", "cityscapes": "cityscapes", "bert": "stsb"}
@@ -94,7 +104,8 @@ def make_timing(
         model_options=model_options + ((("tasks", tasks),) if tasks else ()),
     )
     peer = (PEER,) if find_spec("torchjd") else ()
-    methods = (*METHODS, *VARIANTS, *peer)
+    retired = RETIRED if source == RECORDED[workload] else ()  # the keys of the committed runs have their names
+    methods = (*METHODS, *VARIANTS, *retired, *peer)
     return TimingConfig(protocol, rounds, methods, SMALLER_LR.get(workload, LR))
 
 

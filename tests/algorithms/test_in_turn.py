@@ -114,5 +114,3 @@ def test_a_search_that_fails_ends_at_the_floor():
 def test_bad_options_are_named():
     with pytest.raises(ValueError, match=r"`Backtracking\(order=...\)` must be 'together' or 'in turn', found 'x'"):
         Backtracking(order="x")
-    with pytest.raises(ValueError, match=r"tries steps one by one, found it with parallel=4"):
-        Backtracking(order="in turn", parallel=4)
