@@ -11,7 +11,7 @@ from fastls.algorithms.spaces import Evaluation, LatentSpace, check_finite, chec
 from fastls.models.multitask import MultiTaskModel
 
 GUARD = 1000.0  # no step is larger: a guard, not a parameter to choose
-FIRST_STEP = 0.01
+FIRST_STEP, GROWTH = 0.01, 1.1
 NOTHING_TO_SEARCH = SearchResult(0.0, 0, True)  # for a block without a gradient
 
 
@@ -55,12 +55,12 @@ class BlockFBLS(MultiTaskOptimizer):
         beta: float = 0.4,
         preconditioner: RootMeanSquare | None = None,
     ):
-        self.line_search = Backtracking(beta, start="previous")
+        self.line_search = Backtracking(beta, growth=GROWTH)
         super().__init__(model, GUARD)
         self.direction = get_direction(direction)
         self.preconditioner = preconditioner
         for group in self.param_groups:  # in the groups, so that `state_dict` has them
-            group["previous_step"] = FIRST_STEP / self.line_search.growth
+            group["previous_step"] = FIRST_STEP / GROWTH
 
     def __getstate__(self) -> dict:
         return super().__getstate__() | {

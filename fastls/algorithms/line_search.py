@@ -97,15 +97,16 @@ class Backtracking:
         floor: ε > 0; no step below it is tried, and it is the step size of a search that failed.
         form: 6, 7, 8 or 9, the number of the test in the paper: (6) asks for own and shared decrease, (7) for the
             own part alone, (8) for the shared part alone; (9), its misprint mended, is (6).
-        start: "bound" begins every search at lr_ub, as the paper does; "previous" at `growth` times the step that the
-            last search accepted, where that is below lr_ub, so that most searches end at their first trial. A search
-            that failed sends the next one back to the bound.
+        growth: above 1. A search begins at `growth` times the last accepted step, and never above lr_ub. The default ∞
+            begins every search at lr_ub, as the paper does. At 1.1, a warm start, most searches end at their first
+            trial, and about one in seven takes a second where γ = 1/2 and the right step stays. A search that failed
+            sends the next one back to lr_ub. Where a schedule raises lr_ub again, the step grows back by this factor
+            a step.
         order: "together" runs all T decoders in every trial and waits for the device once; "in turn" first runs the
             one whose task refused the trial before, and leaves the trial if it refuses again, so that a trial costs
             one decoder in place of T from the second on. The steps are the same, but an accepted trial may wait
             twice: worth it where decoders are expensive. φ must offer ``some(eta, tasks) -> (len(tasks),)``, as it does
             in BLS and FBLS.
-        growth: > 1. At 1.1 about one search in seven takes a second trial where γ = 1/2 and the right step stays.
 
     Returns (when called as ``search(phi, losses, slopes, lr_ub, previous=∞)``):
         `SearchResult`. A trial with a loss that is NaN or infinite is rejected. A slope that is not positive means
@@ -130,8 +131,7 @@ class Backtracking:
     gamma: float = 0.5
     floor: float = 1e-10
     form: int = 6
-    start: str = "bound"
-    growth: float = 1.1
+    growth: float = math.inf
     order: str = "together"
     needs_trials: ClassVar[bool] = True
 
@@ -143,10 +143,8 @@ class Backtracking:
         check_floor("Backtracking", self.floor)
         if self.form not in ARMIJO_FORMS:
             raise ValueError(f"`Backtracking(form=...)` must be one of {sorted(ARMIJO_FORMS)}, found {self.form!r}.")
-        if self.start not in ("bound", "previous"):
-            raise ValueError(f"`Backtracking(start=...)` must be 'bound' or 'previous', found {self.start!r}.")
-        if not 1 < self.growth < float("inf"):
-            raise ValueError(f"`Backtracking(growth=...)` must be above 1 and finite, found {self.growth}.")
+        if not self.growth > 1:
+            raise ValueError(f"`Backtracking(growth=...)` must be above 1, found {self.growth}.")
         if self.order not in ("together", "in turn"):
             raise ValueError(f"`Backtracking(order=...)` must be 'together' or 'in turn', found {self.order!r}.")
 
@@ -162,15 +160,12 @@ class Backtracking:
             return SearchResult(self.floor, trials=0, accepted=False)
         decrease = ARMIJO_FORMS[self.form](slopes)
         test = (InTurn if self.order == "in turn" else Together)(phi, losses, decrease, self.beta)
-        first, trials = self._first_step(lr_ub, previous), 0
+        first, trials = min(lr_ub, self.growth * previous), 0
         while (eta := first * self.gamma**trials) >= self.floor:
             trials += 1
             if test.holds(eta):
                 return SearchResult(eta, trials, accepted=True)
         return SearchResult(self.floor, trials, accepted=False)
-
-    def _first_step(self, lr_ub: float, previous: float) -> float:
-        return lr_ub if self.start == "bound" else min(lr_ub, self.growth * previous)
 
 
 class Together:

@@ -131,7 +131,7 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
         self.line_search = line_search
         self.on_failure = on_failure
         self.match_gain = match_gain
-        if getattr(line_search, "start", "bound") == "previous":
+        if getattr(line_search, "growth", math.inf) < math.inf:
             self.param_groups[0]["previous_step"] = math.inf  # here, so that `state_dict` has it
 
     def __getstate__(self) -> dict:

@@ -221,7 +221,7 @@ def write_benchmarks(timings: dict[str, TimingConfig], store: RunStore, folder: 
         "The verdict is that of the median; undecided by its interval means that the 95 % interval reaches over the "
         "target. FBLS is the paper's, which returns to its bound at every step and runs all decoders in every trial. "
         'In turn: `Backtracking(order="in turn")`, the same steps, a trial ending where the task that refused the last '
-        'one refuses again. Warm start: `Backtracking(start="previous")`, other steps. Ratios as in the tables of the '
+        "one refuses again. Warm start: `Backtracking(growth=1.1)`, other steps. Ratios as in the tables of the "
         "workloads, of a few steps near the start.",
         "; ".join(sizes) + ".",
         "Where the time of a step of FBLS goes, and so why a target is missed: " + "; ".join(reasons) + ".",

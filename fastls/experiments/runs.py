@@ -1,6 +1,7 @@
 """One training run: a configuration in, a row per epoch out. Resumable at the last finished epoch."""
 
 import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 import fastls
+from fastls.algorithms.block_search import GROWTH
 from fastls.datasets.common import MultiTaskData
 from fastls.environment import describe_environment
 from fastls.experiments.candidates import CHANGES, SEQUENTIAL, ChangedFBLS, SequentialBlockFBLS
@@ -123,8 +125,7 @@ def make_optimizer(config: RunConfig, model: MultiTaskModel):
         config.gamma,
         config.floor,
         config.form,
-        config.start or "bound",
-        config.growth or fastls.Backtracking.growth,
+        growth=(config.growth or GROWTH) if config.start == "previous" else math.inf,
         order=config.order or "together",
     )
     if config.method == "BLS":
