@@ -56,11 +56,9 @@ class BlockFBLS(MultiTaskOptimizer):
         preconditioner: RootMeanSquare | None = None,
     ):
         self.line_search = Backtracking(beta, growth=GROWTH)
-        super().__init__(model, GUARD)
+        super().__init__(model, GUARD, previous_step=FIRST_STEP / GROWTH)
         self.direction = get_direction(direction)
         self.preconditioner = preconditioner
-        for group in self.param_groups:  # in the groups, so that `state_dict` has them
-            group["previous_step"] = FIRST_STEP / GROWTH
 
     def __getstate__(self) -> dict:
         return super().__getstate__() | {

@@ -66,8 +66,13 @@ class LineSearch(Protocol):
     def check_bound(self, lr_ub: float) -> None:
         """Raise ValueError unless a search can start at this bound."""
 
-    def __call__(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float) -> SearchResult:
-        """Search (0, lr_ub]; a search that fails returns the step it would take with ``accepted=False``."""
+    def __call__(
+        self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float = math.inf
+    ) -> SearchResult:
+        """Search (0, lr_ub]; a search that fails returns the step it would take with ``accepted=False``.
+
+        `previous` is the last accepted step, ∞ where there is none; a search may begin near it or ignore it.
+        """
 
 
 class ConstantStep:
@@ -79,7 +84,7 @@ class ConstantStep:
         if not 0 < lr < float("inf"):
             raise ValueError(f"`lr` must be positive and finite, found {lr}.")
 
-    def __call__(self, phi: Phi, losses: Tensor, slopes: Slopes, lr: float) -> SearchResult:
+    def __call__(self, phi: Phi, losses: Tensor, slopes: Slopes, lr: float, previous: float = math.inf) -> SearchResult:
         return SearchResult(lr, trials=0, accepted=True)
 
 

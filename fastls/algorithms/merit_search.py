@@ -83,7 +83,9 @@ class BracketSearch:
         """Raise unless ``0 < floor < lr_ub``, finite."""
         check_range(self.floor, lr_ub)
 
-    def __call__(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float) -> SearchResult:
+    def __call__(
+        self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float = math.inf
+    ) -> SearchResult:
         self.check_bound(lr_ub)
         if not slopes.descend():
             return SearchResult(self.floor, trials=0, accepted=False)

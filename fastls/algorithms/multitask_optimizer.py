@@ -65,16 +65,27 @@ class StepRecord:
 
 
 class MultiTaskOptimizer(torch.optim.Optimizer):
-    """Parameter groups named after the encoder and the tasks, with one learning rate for all."""
+    """Parameter groups named after the encoder and the tasks, with one learning rate for all.
 
-    def __init__(self, model: MultiTaskModel, lr: float):
+    Every group has a ``previous_step``, the last step that a search accepted, ∞ where there was none, so that a
+    `state_dict` of any method can be loaded into any other: a search that has no use for it ignores it, and a warm
+    start goes on from it, or begins at the bound where there is none.
+    """
+
+    def __init__(self, model: MultiTaskModel, lr: float, previous_step: float = math.inf):
         if not trainable(model.encoder):
             raise ValueError("The encoder must have a trainable parameter, found none.")
         groups = [{"name": "encoder", "params": list(trainable(model.encoder).values())}]
         for task, decoder in model.decoders.items():
             groups.append({"name": task, "params": list(trainable(decoder).values())})
-        super().__init__(groups, defaults={"lr": lr})
+        super().__init__(groups, defaults={"lr": lr, "previous_step": previous_step})
         self.model = model
+
+    def __setstate__(self, state: dict) -> None:
+        """Called for copies, for pickles and by `load_state_dict`, which may bring groups without a memory."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("previous_step", self.defaults["previous_step"])
 
     @property
     def lr(self) -> float:
@@ -131,8 +142,6 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
         self.line_search = line_search
         self.on_failure = on_failure
         self.match_gain = match_gain
-        if getattr(line_search, "growth", math.inf) < math.inf:
-            self.param_groups[0]["previous_step"] = math.inf  # here, so that `state_dict` has it
 
     def __getstate__(self) -> dict:
         own = ("direction", "space", "line_search", "on_failure", "match_gain")
@@ -199,9 +208,8 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
         slopes = Slopes(slopes.own[chosen], slopes.shared[chosen])
         phi = Trials(self.space, batch, direction, chosen)
         group = self.param_groups[0]
-        memory = {"previous": group["previous_step"]} if "previous_step" in group else {}
-        result = self.line_search(phi, batch.losses.cpu()[chosen], slopes, self.lr, **memory)
-        if memory:
+        result = self.line_search(phi, batch.losses.cpu()[chosen], slopes, self.lr, group["previous_step"])
+        if result.step_size:
             group["previous_step"] = result.step_size if result.accepted else math.inf
         if result.accepted or self.on_failure == "floor":
             return result

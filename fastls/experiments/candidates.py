@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fastls.algorithms.block_search import GROWTH, NOTHING_TO_SEARCH, BlockFBLS
+from fastls.algorithms.block_search import NOTHING_TO_SEARCH, BlockFBLS
 from fastls.algorithms.line_search import Backtracking, Phi, SearchResult, Slopes
 from fastls.algorithms.optimizers import FBLS
 from fastls.algorithms.spaces import Evaluation, squared_norm, task_loss
@@ -32,7 +32,6 @@ class Changed:
     search: Backtracking
     memory: dict[str, Any] = field(default_factory=dict)
     needs_trials: ClassVar[bool] = True
-    growth: ClassVar[float] = GROWTH  # of `search` too
 
     def check_bound(self, lr_ub: float) -> None:
         self.search.check_bound(lr_ub)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import SEARCHES, batch, copies, equal, mlp
 
-from fastls import FBLS, Backtracking
+from fastls import FBLS, MGDAUB, Backtracking, BlockFBLS, EqualWeight, GoldenSection, RootMeanSquare
 from fastls.algorithms.line_search import Slopes
 
 SLOPES = Slopes(own=torch.zeros(1), shared=torch.tensor([8.0]))
@@ -74,6 +74,50 @@ def test_a_resumed_training_goes_on_bit_for_bit(algorithm):
     for step in range(3, 6):
         optimizer.step(*batch(seed=step))
     assert equal(copies(resumed), copies(whole))
+
+
+WARM = Backtracking(growth=1.1)
+METHODS = {
+    "EqualWeight": lambda model: EqualWeight(model, 0.05),
+    "MGDA-UB": lambda model: MGDAUB(model, 0.05),
+    "FBLS": FBLS,
+    "FBLS, golden section": lambda model: FBLS(model, line_search=GoldenSection()),
+    "FBLS, warm": lambda model: FBLS(model, 1000.0, line_search=WARM),
+    "BlockFBLS": BlockFBLS,
+    "BlockFBLS+RMS": lambda model: BlockFBLS(model, preconditioner=RootMeanSquare()),
+}
+
+
+@pytest.mark.parametrize("loading", METHODS)
+@pytest.mark.parametrize("saving", METHODS)
+def test_the_state_of_any_method_can_be_loaded_into_any_other(saving, loading):
+    """A search begins where the other one ended, if it begins at a previous step at all."""
+    model = mlp()
+    first = METHODS[saving](model)
+    for step in range(2):
+        first.step(*batch(seed=step))
+    second = METHODS[loading](model)
+    second.load_state_dict(first.state_dict())
+    previous = [group["previous_step"] for group in second.param_groups]
+    assert previous == [group["previous_step"] for group in first.param_groups]
+    record = second.step(*batch())
+    if "warm" in loading or "Block" in loading:
+        start = min(second.lr, 1.1 * previous[0])
+        assert record.step_size == start * 0.5 ** (record.trials - 1)
+
+
+@pytest.mark.parametrize("loading", ["FBLS, warm", "BlockFBLS"])
+def test_a_state_without_a_memory_starts_it_afresh(loading):
+    """As a training of an earlier version, or of a method without a search, left it."""
+    optimizer = METHODS[loading](mlp())
+    fresh = [group["previous_step"] for group in optimizer.param_groups]
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        del group["previous_step"]
+    optimizer.load_state_dict(state)
+    assert [group["previous_step"] for group in optimizer.param_groups] == fresh
+    record = optimizer.step(*batch())
+    assert record.accepted and optimizer.param_groups[0]["previous_step"] == record.step_size
 
 
 @pytest.mark.parametrize("growth", [1.0, -2.0, math.nan])
