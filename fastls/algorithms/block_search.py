@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fastls.algorithms.directions import Direction, check_weights, compute_gramian, get_direction, is_stationary, weigh
-from fastls.algorithms.line_search import Backtracking, SearchResult, Slopes
+from fastls.algorithms.line_search import NOTHING_TO_SEARCH, Backtracking, SearchResult, Slopes
 from fastls.algorithms.multitask_optimizer import MultiTaskOptimizer, StepRecord, read
 from fastls.algorithms.preconditioning import RootMeanSquare
 from fastls.algorithms.spaces import Evaluation, LatentSpace, check_finite, check_pulled, squared_norm
@@ -12,7 +12,6 @@ from fastls.models.multitask import MultiTaskModel
 
 GUARD = 1000.0  # no step is larger: a guard, not a parameter to choose
 FIRST_STEP, GROWTH = 0.01, 1.1
-NOTHING_TO_SEARCH = SearchResult(0.0, 0, True)  # for a block without a gradient
 
 
 class BlockFBLS(MultiTaskOptimizer):

@@ -24,6 +24,9 @@ class SearchResult(NamedTuple):
     accepted: bool
 
 
+NOTHING_TO_SEARCH = SearchResult(0.0, trials=0, accepted=True)  # no step to try: the bound is too low, or no gradient
+
+
 class Slopes(NamedTuple):
     r"""Predicted decrease per unit of step, by task: −dL_t/dη at η = 0, in its two parts.
 
@@ -64,13 +67,14 @@ class LineSearch(Protocol):
     needs_trials: bool
 
     def check_bound(self, lr_ub: float) -> None:
-        """Raise ValueError unless a search can start at this bound."""
+        """Raise ValueError unless a search can start at this bound: asked when the optimizer is made."""
 
     def __call__(
         self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float = math.inf
     ) -> SearchResult:
         """Search (0, lr_ub]; a search that fails returns the step it would take with ``accepted=False``.
 
+        A schedule may have brought lr_ub to 0, where the step is 0 and accepted.
         `previous` is the last accepted step, ∞ where there is none; a search may begin near it or ignore it.
         """
 
@@ -88,8 +92,40 @@ class ConstantStep:
         return SearchResult(lr, trials=0, accepted=True)
 
 
+class TrialSearch:
+    """What the searches that make trials share: what is decided before the first trial. They differ in `_search`."""
+
+    floor: float
+    needs_trials: ClassVar[bool] = True
+
+    def check_bound(self, lr_ub: float) -> None:
+        """Raise unless ``0 < floor < lr_ub``, finite."""
+        if not 0 < lr_ub < math.inf:
+            raise ValueError(f"`lr_ub` must be positive and finite, found {lr_ub}.")
+        if self.floor >= lr_ub:
+            raise ValueError(f"`floor` must be below `lr_ub`, found floor={self.floor} and lr_ub={lr_ub}.")
+
+    def _check_floor(self) -> None:
+        if not 0 < self.floor < math.inf:
+            raise ValueError(f"`{type(self).__name__}(floor=...)` must be positive and finite, found {self.floor}.")
+
+    def __call__(
+        self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float = math.inf
+    ) -> SearchResult:
+        if not 0 <= lr_ub < math.inf:
+            raise ValueError(f"`lr_ub` must be finite and not negative, found {lr_ub}.")
+        if lr_ub <= self.floor:
+            return NOTHING_TO_SEARCH
+        if not slopes.descend():
+            return SearchResult(self.floor, trials=0, accepted=False)
+        return self._search(phi, losses, slopes, lr_ub, previous)
+
+    def _search(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float) -> SearchResult:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Backtracking:
+class Backtracking(TrialSearch):
     r"""The first η in lr_ub, γ lr_ub, γ² lr_ub, ... with, for every task t,
 
     .. math:: φ_t(η) ≤ L_t − η β s_t
@@ -115,10 +151,12 @@ class Backtracking:
 
     Returns (when called as ``search(phi, losses, slopes, lr_ub, previous=∞)``):
         `SearchResult`. A trial with a loss that is NaN or infinite is rejected. A slope that is not positive means
-        that the direction is not one of descent: refused with no trial, ``accepted=False``, at the floor.
+        that the direction is not one of descent: refused with no trial, ``accepted=False``, at the floor. Where a
+        schedule has brought lr_ub to the floor or below, to 0 for example, there is no step to try: the step is 0, with
+        no trial and ``accepted=True``, since nothing was refused.
 
     Raises:
-        ValueError: a parameter outside its range, or ``lr_ub <= floor``.
+        ValueError: a parameter outside its range, or an lr_ub that is negative or not finite.
 
     Example:
         >>> import torch
@@ -138,14 +176,13 @@ class Backtracking:
     form: int = 6
     growth: float = math.inf
     order: str = "together"
-    needs_trials: ClassVar[bool] = True
 
     def __post_init__(self):
         for name in ("beta", "gamma"):
             value = getattr(self, name)
             if not 0 < value < 1:
                 raise ValueError(f"`Backtracking({name}=...)` must be in (0, 1), found {value}.")
-        check_floor("Backtracking", self.floor)
+        self._check_floor()
         if self.form not in ARMIJO_FORMS:
             raise ValueError(f"`Backtracking(form=...)` must be one of {sorted(ARMIJO_FORMS)}, found {self.form!r}.")
         if not self.growth > 1:
@@ -153,16 +190,7 @@ class Backtracking:
         if self.order not in ("together", "in turn"):
             raise ValueError(f"`Backtracking(order=...)` must be 'together' or 'in turn', found {self.order!r}.")
 
-    def check_bound(self, lr_ub: float) -> None:
-        """Raise unless ``0 < floor < lr_ub``, finite."""
-        check_range(self.floor, lr_ub)
-
-    def __call__(
-        self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float = math.inf
-    ) -> SearchResult:
-        self.check_bound(lr_ub)
-        if not slopes.descend():
-            return SearchResult(self.floor, trials=0, accepted=False)
+    def _search(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float) -> SearchResult:
         decrease = ARMIJO_FORMS[self.form](slopes)
         test = (InTurn if self.order == "in turn" else Together)(phi, losses, decrease, self.beta)
         first, trials = min(lr_ub, self.growth * previous), 0
@@ -206,18 +234,6 @@ class InTurn(Together):
         rise = torch.where(rise.isfinite(), rise, math.inf).where(refused, -math.inf)
         self.suspect = tasks[int(rise.argmax())]
         return False
-
-
-def check_floor(search: str, floor: float) -> None:
-    if not 0 < floor < float("inf"):
-        raise ValueError(f"`{search}(floor=...)` must be positive and finite, found {floor}.")
-
-
-def check_range(floor: float, lr_ub: float) -> None:
-    if not 0 < lr_ub < float("inf"):
-        raise ValueError(f"`lr_ub` must be positive and finite, found {lr_ub}.")
-    if floor >= lr_ub:
-        raise ValueError(f"`floor` must be below `lr_ub`, found floor={floor} and lr_ub={lr_ub}.")
 
 
 def passes_armijo(trial_losses: Tensor, losses: Tensor, slopes: Tensor, beta: float, eta: float) -> Tensor:

@@ -42,9 +42,11 @@ class StepRecord:
         weights: (T,), alpha; zero for a task without a gradient in this batch, see `find_heard`.
         slopes: (T,) float64, ‖∂L_t/∂θ_t‖² + (Gα)_t, the predicted decrease per unit of step, with ρ(Gα)_t where trials
             match the gain; None for `EqualWeight`.
-        step_size: η that was taken.
+        step_size: η that was taken; 0 where nothing moved, as where a schedule has brought `lr` to 0.
         trials: evaluations of the losses by the line search; of `BlockFBLS`, by the encoder's.
-        accepted: whether the test held at `step_size`; always true for constant steps.
+        accepted: whether the test held at `step_size`; always true for constant steps. Where a schedule has brought
+            `lr` to 0, or to the floor of the search or below, no step is tried: `step_size` and `trials` are 0 and
+            `accepted` is true, since nothing was refused.
         stationary: the batch was Pareto stationary up to rounding; nothing moved.
         gain: ρ = ‖Jᵀd_z‖² / ‖d_z‖² for the latent methods (NaN where d_z = 0), else None: how far θ moves z along
             d_z. None where nothing moved.
