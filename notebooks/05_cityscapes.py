@@ -272,7 +272,7 @@ display(Markdown(tables.to_list(claim_1)))
 #
 # Two ways to cut that. One task that refuses is enough to refuse a trial, and the task that refused the last trial is
 # the likeliest to refuse the next: `Backtracking(order="in turn")` runs its decoder first, and the others only where it
-# agrees. The steps are the very same. `Backtracking(start="previous")`, a warm start, begins a search at 1.1 times the
+# agrees. The steps are the very same. `Backtracking(growth=1.1)`, a warm start, begins a search at 1.1 times the
 # step that the last one accepted, in place of the bound, which the paper returns to at every step; it may take other
 # steps.
 

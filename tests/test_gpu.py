@@ -20,6 +20,10 @@ METHODS = {
     "BLS": lambda model: fastls.BLS(model),
     "MGDA-UB": lambda model: fastls.MGDAUB(model, 0.1),
     "FBLS": lambda model: fastls.FBLS(model),
+    "FBLS, in turn": lambda model: fastls.FBLS(model, 30.0, line_search=fastls.Backtracking(order="in turn")),
+    "FBLS+gain": lambda model: fastls.FBLS(model, match_gain=True),
+    "FBLS, parabolic": lambda model: fastls.FBLS(model, line_search=fastls.Parabolic()),
+    "BlockFBLS": lambda model: fastls.BlockFBLS(model),
     "EqualWeight": lambda model: fastls.EqualWeight(model, 0.1),
 }
 
@@ -59,23 +63,3 @@ def test_a_run_on_the_device_is_stored(tmp_path):
     protocol = Protocol("multimnist", "digits", n_train=512, n_test=128, epochs=2, seeds=1, device="cuda")
     run = execute(search_runs(protocol, seed=0)[0], RunStore(tmp_path))
     assert len(run.rows) == 2 and run.config["device"] == "cuda"
-
-
-@pytest.mark.parametrize("start", ["bound", "previous"])
-@pytest.mark.parametrize("make", ["FBLS", "MGDA-UB"])
-def test_a_step_does_not_wait_for_the_device(make, start):
-    """Two tasks, ``wait=False``: after warm-up no call of a step reads from the device."""
-    model = lenet(dropout=0.0).cuda()
-    if make == "FBLS":
-        optimizer = fastls.FBLS(model, line_search=fastls.Backtracking(parallel=8, start=start), wait=False)
-    else:
-        optimizer = fastls.MGDAUB(model, 0.1, wait=False)
-    digits = torch.arange(32, device="cuda") % 10
-    images, targets = torch.rand(32, 1, 28, 28, device="cuda"), {"left": digits, "right": digits.flip(0)}
-    optimizer.step(images, targets)  # the powers of γ are put on the device here
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        record = optimizer.step(images, targets)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert record.read().step_size > 0

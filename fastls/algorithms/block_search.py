@@ -4,15 +4,14 @@ import torch
 from torch import Tensor
 
 from fastls.algorithms.directions import Direction, check_weights, compute_gramian, get_direction, is_stationary, weigh
-from fastls.algorithms.line_search import Backtracking, SearchResult, Slopes
-from fastls.algorithms.multitask_optimizer import MultiTaskOptimizer, StepRecord
+from fastls.algorithms.line_search import NOTHING_TO_SEARCH, Backtracking, SearchResult, Slopes
+from fastls.algorithms.multitask_optimizer import MultiTaskOptimizer, StepRecord, read
 from fastls.algorithms.preconditioning import RootMeanSquare
 from fastls.algorithms.spaces import Evaluation, LatentSpace, check_finite, check_pulled, squared_norm
 from fastls.models.multitask import MultiTaskModel
 
 GUARD = 1000.0  # no step is larger: a guard, not a parameter to choose
-FIRST_STEP = 0.01
-NOTHING_TO_SEARCH = SearchResult(0.0, 0, True)  # for a block without a gradient
+FIRST_STEP, GROWTH = 0.01, 1.1
 
 
 class BlockFBLS(MultiTaskOptimizer):
@@ -55,12 +54,10 @@ class BlockFBLS(MultiTaskOptimizer):
         beta: float = 0.4,
         preconditioner: RootMeanSquare | None = None,
     ):
-        self.line_search = Backtracking(beta, start="previous")
-        super().__init__(model, GUARD)
+        self.line_search = Backtracking(beta, growth=GROWTH)
+        super().__init__(model, GUARD, previous_step=FIRST_STEP / GROWTH)
         self.direction = get_direction(direction)
         self.preconditioner = preconditioner
-        for group in self.param_groups:  # in the groups, so that `state_dict` has them
-            group["previous_step"] = FIRST_STEP / self.line_search.growth
 
     def __getstate__(self) -> dict:
         return super().__getstate__() | {
@@ -78,8 +75,7 @@ class BlockFBLS(MultiTaskOptimizer):
         self._check_parameters()
         batch, space = Evaluation(self.model, inputs, targets, replayable=True), LatentSpace()
         gradients = space.gradients(batch)  # (T, n)
-        gramian = compute_gramian(gradients)  # (T, T)
-        own = batch.own_slopes()
+        gramian, own = read(compute_gramian(gradients), batch.own_slopes())  # (T, T), (T,)
         check_finite(self.model, gramian.diagonal() + own, "Squared gradients")
         weights, heard = weigh(self.direction, gramian, own)  # (T,), (T,)
         check_weights(self.direction, weights)
@@ -96,7 +92,7 @@ class BlockFBLS(MultiTaskOptimizer):
             shared = self.preconditioner(self.param_groups[0]["params"], gradient, self.state)
             pulled = sum((g * d).sum() for g, d in zip(gradient, shared, strict=True)).to(pulled)
         gain = pulled / squared_norm([direction], batch.losses)
-        rho = gain.nan_to_num()  # d_z = 0: only the decoders move
+        rho = gain.cpu().nan_to_num()  # d_z = 0: only the decoders move
         slopes = Slopes(own, rho * slopes.shared)
         found = [self._search_encoder(batch, rho.to(direction) * direction, heard, slopes.shared)]
         found += [self._search_decoder(batch, t, own[t : t + 1]) for t in range(len(own))]
@@ -109,13 +105,13 @@ class BlockFBLS(MultiTaskOptimizer):
         if not reach.any():
             return NOTHING_TO_SEARCH
         z, step = batch.z.detach(), reach.view_as(batch.z)
-        chosen = heard.nonzero().squeeze(1)
+        chosen = heard.nonzero().squeeze(1).tolist()
 
         def phi(eta: float) -> Tensor:
             return batch.trial_losses(torch.add(z, step, alpha=-eta), 0.0)[chosen]
 
         slopes = Slopes(torch.zeros_like(shared[chosen]), shared[chosen])
-        return self.line_search(phi, batch.losses[chosen], slopes, self.lr, self.param_groups[0]["previous_step"])
+        return self.line_search(phi, batch.losses.cpu()[chosen], slopes, self.lr, self.param_groups[0]["previous_step"])
 
     def _search_decoder(self, batch: Evaluation, t: int, own: Tensor) -> SearchResult:
         """η_t for θ_t − η_t ∂L_t/∂θ_t, z staying where it is."""
@@ -128,7 +124,7 @@ class BlockFBLS(MultiTaskOptimizer):
 
         slopes = Slopes(own, torch.zeros_like(own))
         previous = self.param_groups[1 + t]["previous_step"]
-        return self.line_search(phi, batch.losses[t : t + 1], slopes, self.lr, previous)
+        return self.line_search(phi, batch.losses[t : t + 1].cpu(), slopes, self.lr, previous)
 
     @torch.no_grad()
     def _move_block(self, group: dict, gradient: list[Tensor], result: SearchResult) -> None:
@@ -142,8 +138,8 @@ class BlockFBLS(MultiTaskOptimizer):
         steps = [result.step_size if result.accepted else 0.0 for result in found]
         return StepRecord(
             losses=batch.losses,
-            weights=weights,
-            slopes=slopes.total,
+            weights=weights.to(batch.losses.device),
+            slopes=slopes.total.to(batch.losses.device),
             step_size=steps[0],
             trials=found[0].trials,
             accepted=all(result.accepted for result in found),

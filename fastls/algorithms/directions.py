@@ -66,7 +66,7 @@ def mgda(gramian: Tensor) -> Tensor:
 
 
 def _mgda_of_two(gramian: Tensor) -> Tensor:
-    """Closed form on the device: clamp(⟨g_2 − g_1, g_2⟩ / ‖g_1 − g_2‖², 0, 1) for the first weight."""
+    """Closed form: clamp(⟨g_2 − g_1, g_2⟩ / ‖g_1 − g_2‖², 0, 1) for the first weight."""
     g11, g12, g22 = gramian[0, 0], gramian[0, 1], gramian[1, 1]
     distance = g11 - 2 * g12 + g22
     first = torch.where(distance > 0, ((g22 - g12) / distance).clamp(0, 1), 0.5)  # equal gradients: any weights do
@@ -189,10 +189,7 @@ def find_heard(gramian: Tensor, own: Tensor) -> Tensor:
 
 
 def weigh(direction: Direction, gramian: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """alpha and the tasks that are heard, with at most one copy from the device to the host.
-
-    For two tasks "mean", "mgda" and "edm" are decided on the device and wait for nothing. Otherwise one copy of the
-    Gramian and the own slopes, (T + 1, T) numbers, goes to the host, where the rule is called.
+    """alpha and the tasks that are heard.
 
     Args:
         direction: the rule; it sees the Gramian of the tasks that are heard.
@@ -200,21 +197,15 @@ def weigh(direction: Direction, gramian: Tensor, own: Tensor) -> tuple[Tensor, T
         own: (T,) float64, ‖∂L_t/∂θ_t‖².
 
     Returns:
-        Weights (T,), zero for tasks that are not heard, and (T,) bool, see `find_heard`; on the device of `gramian`.
+        Weights (T,), zero for tasks that are not heard, and (T,) bool, see `find_heard`.
 
     Raises:
         ValueError: the rule returned something other than T weights.
     """
-    if len(own) == 2 and direction in (mean, mgda, edm):
-        heard = find_heard(gramian, own)
-        # Of two tasks with one unheard, the other has all the weight.
-        weights = torch.where(heard.all(), compute_weights(direction, gramian), _share_among(heard, gramian))
-        return weights, heard
-    gramian_on_host, own_on_host = torch.cat([gramian, own[None]]).cpu().split([len(own), 1])
-    heard = find_heard(gramian_on_host, own_on_host[0])
-    weights = torch.zeros_like(own_on_host[0])
-    weights[heard] = compute_weights(direction, gramian_on_host[heard][:, heard])
-    return weights.to(own, non_blocking=True), heard.to(own.device, non_blocking=True)
+    heard = find_heard(gramian, own)
+    weights = torch.zeros_like(own)
+    weights[heard] = compute_weights(direction, gramian[heard][:, heard])
+    return weights, heard
 
 
 def compute_weights(direction: Direction, gramian: Tensor) -> Tensor:

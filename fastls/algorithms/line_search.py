@@ -8,7 +8,6 @@ latent representation, so every search serves BLS and FBLS alike.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar, NamedTuple, Protocol
 
 import torch
@@ -18,14 +17,14 @@ Phi = Callable[[float], Tensor]
 
 
 class SearchResult(NamedTuple):
-    """What a line search found: the step size, how often φ was evaluated, and whether the test held.
+    """What a line search found: the step size, how often φ was evaluated, and whether the test held."""
 
-    A parallel search leaves step size and outcome on the device, as scalar tensors.
-    """
-
-    step_size: float | Tensor
+    step_size: float
     trials: int
-    accepted: bool | Tensor
+    accepted: bool
+
+
+NOTHING_TO_SEARCH = SearchResult(0.0, trials=0, accepted=True)  # no step to try: the bound is too low, or no gradient
 
 
 class Slopes(NamedTuple):
@@ -68,10 +67,16 @@ class LineSearch(Protocol):
     needs_trials: bool
 
     def check_bound(self, lr_ub: float) -> None:
-        """Raise ValueError unless a search can start at this bound."""
+        """Raise ValueError unless a search can start at this bound: asked when the optimizer is made."""
 
-    def __call__(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float) -> SearchResult:
-        """Search (0, lr_ub]; a search that fails returns the step it would take with ``accepted=False``."""
+    def __call__(
+        self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float = math.inf
+    ) -> SearchResult:
+        """Search (0, lr_ub]; a search that fails returns the step it would take with ``accepted=False``.
+
+        A schedule may have brought lr_ub to 0, where the step is 0 and accepted.
+        `previous` is the last accepted step, ∞ where there is none; a search may begin near it or ignore it.
+        """
 
 
 class ConstantStep:
@@ -83,12 +88,44 @@ class ConstantStep:
         if not 0 < lr < float("inf"):
             raise ValueError(f"`lr` must be positive and finite, found {lr}.")
 
-    def __call__(self, phi: Phi, losses: Tensor, slopes: Slopes, lr: float) -> SearchResult:
+    def __call__(self, phi: Phi, losses: Tensor, slopes: Slopes, lr: float, previous: float = math.inf) -> SearchResult:
         return SearchResult(lr, trials=0, accepted=True)
 
 
+class TrialSearch:
+    """What the searches that make trials share: what is decided before the first trial. They differ in `_search`."""
+
+    floor: float
+    needs_trials: ClassVar[bool] = True
+
+    def check_bound(self, lr_ub: float) -> None:
+        """Raise unless ``0 < floor < lr_ub``, finite."""
+        if not 0 < lr_ub < math.inf:
+            raise ValueError(f"`lr_ub` must be positive and finite, found {lr_ub}.")
+        if self.floor >= lr_ub:
+            raise ValueError(f"`floor` must be below `lr_ub`, found floor={self.floor} and lr_ub={lr_ub}.")
+
+    def _check_floor(self) -> None:
+        if not 0 < self.floor < math.inf:
+            raise ValueError(f"`{type(self).__name__}(floor=...)` must be positive and finite, found {self.floor}.")
+
+    def __call__(
+        self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float = math.inf
+    ) -> SearchResult:
+        if not 0 <= lr_ub < math.inf:
+            raise ValueError(f"`lr_ub` must be finite and not negative, found {lr_ub}.")
+        if lr_ub <= self.floor:
+            return NOTHING_TO_SEARCH
+        if not slopes.descend():
+            return SearchResult(self.floor, trials=0, accepted=False)
+        return self._search(phi, losses, slopes, lr_ub, previous)
+
+    def _search(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float) -> SearchResult:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Backtracking:
+class Backtracking(TrialSearch):
     r"""The first η in lr_ub, γ lr_ub, γ² lr_ub, ... with, for every task t,
 
     .. math:: φ_t(η) ≤ L_t − η β s_t
@@ -101,26 +138,25 @@ class Backtracking:
         floor: ε > 0; no step below it is tried, and it is the step size of a search that failed.
         form: 6, 7, 8 or 9, the number of the test in the paper: (6) asks for own and shared decrease, (7) for the
             own part alone, (8) for the shared part alone; (9), its misprint mended, is (6).
-        parallel: K steps are tried at once and the largest that passes is picked on the device, the same as one by
-            one, unless rounding decides the test; a K that reaches from the bound to the floor never waits for the
-            device. φ must offer ``many(etas (K,)) -> (K, T)``, as it does in latent space; where that returns None,
-            and for the default None, steps are tried one by one.
-        start: "bound" begins every search at lr_ub, as the paper does; "previous" at `growth` times the step that the
-            last search accepted, where that is below lr_ub, so that most searches end at their first trial. A search
-            that failed sends the next one back to the bound.
+        growth: above 1. A search begins at `growth` times the last accepted step, and never above lr_ub. The default ∞
+            begins every search at lr_ub, as the paper does. At 1.1, a warm start, most searches end at their first
+            trial, and about one in seven takes a second where γ = 1/2 and the right step stays. A search that failed
+            sends the next one back to lr_ub. Where a schedule raises lr_ub again, the step grows back by this factor
+            a step.
         order: "together" runs all T decoders in every trial and waits for the device once; "in turn" first runs the
             one whose task refused the trial before, and leaves the trial if it refuses again, so that a trial costs
             one decoder in place of T from the second on. The steps are the same, but an accepted trial may wait
             twice: worth it where decoders are expensive. φ must offer ``some(eta, tasks) -> (len(tasks),)``, as it does
             in BLS and FBLS.
-        growth: > 1. At 1.1 about one search in seven takes a second trial where γ = 1/2 and the right step stays.
 
     Returns (when called as ``search(phi, losses, slopes, lr_ub, previous=∞)``):
         `SearchResult`. A trial with a loss that is NaN or infinite is rejected. A slope that is not positive means
-        that the direction is not one of descent: refused with no trial, ``accepted=False``, at the floor.
+        that the direction is not one of descent: refused with no trial, ``accepted=False``, at the floor. Where a
+        schedule has brought lr_ub to the floor or below, to 0 for example, there is no step to try: the step is 0, with
+        no trial and ``accepted=True``, since nothing was refused.
 
     Raises:
-        ValueError: a parameter outside its range, or ``lr_ub <= floor``.
+        ValueError: a parameter outside its range, or an lr_ub that is negative or not finite.
 
     Example:
         >>> import torch
@@ -138,87 +174,31 @@ class Backtracking:
     gamma: float = 0.5
     floor: float = 1e-10
     form: int = 6
-    parallel: int | None = None
-    start: str = "bound"
-    growth: float = 1.1
+    growth: float = math.inf
     order: str = "together"
-    needs_trials: ClassVar[bool] = True
 
     def __post_init__(self):
         for name in ("beta", "gamma"):
             value = getattr(self, name)
             if not 0 < value < 1:
                 raise ValueError(f"`Backtracking({name}=...)` must be in (0, 1), found {value}.")
-        check_floor("Backtracking", self.floor)
+        self._check_floor()
         if self.form not in ARMIJO_FORMS:
             raise ValueError(f"`Backtracking(form=...)` must be one of {sorted(ARMIJO_FORMS)}, found {self.form!r}.")
-        if self.parallel is not None and not (isinstance(self.parallel, int) and self.parallel >= 1):
-            raise ValueError(f"`Backtracking(parallel=...)` must be None or an integer ≥ 1, found {self.parallel!r}.")
-        if self.start not in ("bound", "previous"):
-            raise ValueError(f"`Backtracking(start=...)` must be 'bound' or 'previous', found {self.start!r}.")
-        if not 1 < self.growth < float("inf"):
-            raise ValueError(f"`Backtracking(growth=...)` must be above 1 and finite, found {self.growth}.")
+        if not self.growth > 1:
+            raise ValueError(f"`Backtracking(growth=...)` must be above 1, found {self.growth}.")
         if self.order not in ("together", "in turn"):
             raise ValueError(f"`Backtracking(order=...)` must be 'together' or 'in turn', found {self.order!r}.")
-        if self.order == "in turn" and self.parallel is not None:
-            raise ValueError(
-                f"`Backtracking(order='in turn')` tries steps one by one, found it with parallel={self.parallel}; "
-                "leave one of the two out."
-            )
 
-    def check_bound(self, lr_ub: float) -> None:
-        """Raise unless ``0 < floor < lr_ub``, finite."""
-        check_range(self.floor, lr_ub)
-
-    def __call__(
-        self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float | Tensor = math.inf
-    ) -> SearchResult:
-        self.check_bound(lr_ub)
-        if self.parallel is not None:
-            result = self._search_parallel(phi, losses, slopes, lr_ub, previous)
-            if result is not None:
-                return result
-        if not slopes.descend():
-            return SearchResult(self.floor, trials=0, accepted=False)
+    def _search(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float) -> SearchResult:
         decrease = ARMIJO_FORMS[self.form](slopes)
         test = (InTurn if self.order == "in turn" else Together)(phi, losses, decrease, self.beta)
-        first, trials = float(self._first_step(lr_ub, previous)), 0
+        first, trials = min(lr_ub, self.growth * previous), 0
         while (eta := first * self.gamma**trials) >= self.floor:
             trials += 1
             if test.holds(eta):
                 return SearchResult(eta, trials, accepted=True)
         return SearchResult(self.floor, trials, accepted=False)
-
-    def _first_step(self, lr_ub: float, previous: float | Tensor) -> float | Tensor:
-        if self.start == "bound":
-            return lr_ub
-        if isinstance(previous, Tensor):
-            return (self.growth * previous).clamp_max(lr_ub)
-        return min(lr_ub, self.growth * previous)
-
-    def _search_parallel(
-        self, phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float | Tensor
-    ) -> SearchResult | None:
-        """The same search, K steps at once; None where φ cannot look at several."""
-        decrease, descend = ARMIJO_FORMS[self.form](slopes), slopes.descend()
-        first = self._first_step(lr_ub, previous)
-        step_size = torch.full_like(descend, self.floor, dtype=torch.float64)
-        accepted = torch.zeros_like(descend)
-        trials = 0
-        while lr_ub * self.gamma**trials >= self.floor:  # first ≤ lr_ub, which the host knows
-            if trials and accepted:  # waits for the device, once K steps at least were tried
-                break
-            etas = first * _powers(self.gamma, trials, self.parallel, losses.device)  # (K,)
-            trial_losses = phi.many(etas)  # (K, T)
-            if trial_losses is None:
-                return None
-            holds = satisfies_armijo(trial_losses, losses, decrease, self.beta, etas[:, None])
-            holds = holds & (etas >= self.floor) & descend  # (K,)
-            largest = etas[holds.int().argmax(keepdim=True)].squeeze(0)  # argmax: the first one
-            step_size = torch.where(~accepted & holds.any(), largest, step_size)
-            accepted = accepted | holds.any()
-            trials += self.parallel
-        return SearchResult(step_size, trials, accepted)
 
 
 class Together:
@@ -244,45 +224,28 @@ class InTurn(Together):
         return self._holds_for(eta, [self.suspect]) and (not others or self._holds_for(eta, others))
 
     def _holds_for(self, eta: float, tasks: list[int]) -> bool:
-        trial, losses, decrease = (
-            values.double()[:, None] for values in (self.phi.some(eta, tasks), self.losses[tasks], self.decrease[tasks])
-        )
-        refused = ~satisfies_armijo(trial, losses, decrease, self.beta, eta)  # (len(tasks),): a row a task
+        losses, decrease = self.losses[tasks].double(), self.decrease[tasks].double()
+        trial = self.phi.some(eta, tasks).to(losses)
+        refused = ~passes_armijo(trial, losses, decrease, self.beta, eta)  # (len(tasks),)
         if not refused.any():
             return True
         # On a parabola (φ_t(η) − L_t)/s_t is largest for the task that asks for the smallest step.
-        rise = ((trial - losses) / decrease).squeeze(1)
+        rise = (trial - losses) / decrease
         rise = torch.where(rise.isfinite(), rise, math.inf).where(refused, -math.inf)
-        self.suspect = tasks[int(rise.argmax())] if len(tasks) > 1 else tasks[0]  # one task: no need to wait
+        self.suspect = tasks[int(rise.argmax())]
         return False
 
 
-@lru_cache
-def _powers(gamma: float, first: int, count: int, device: torch.device) -> Tensor:
-    """γ^first, γ^(first + 1), ... on the device, float64; kept, so that steps do not copy them there again."""
-    return torch.tensor([gamma**power for power in range(first, first + count)], dtype=torch.float64, device=device)
-
-
-def check_floor(search: str, floor: float) -> None:
-    if not 0 < floor < float("inf"):
-        raise ValueError(f"`{search}(floor=...)` must be positive and finite, found {floor}.")
-
-
-def check_range(floor: float, lr_ub: float) -> None:
-    if not 0 < lr_ub < float("inf"):
-        raise ValueError(f"`lr_ub` must be positive and finite, found {lr_ub}.")
-    if floor >= lr_ub:
-        raise ValueError(f"`floor` must be below `lr_ub`, found floor={floor} and lr_ub={lr_ub}.")
-
-
-def satisfies_armijo(trial_losses: Tensor, losses: Tensor, slopes: Tensor, beta: float, eta: float | Tensor) -> Tensor:
-    """() bool, φ_t(η) ≤ L_t − η β s_t for every t, decided in float64; NaN and infinity fail.
-
-    For K steps at once: losses (K, T) and steps (K, 1) give (K,).
-    """
+def passes_armijo(trial_losses: Tensor, losses: Tensor, slopes: Tensor, beta: float, eta: float) -> Tensor:
+    """(T,) bool, φ_t(η) ≤ L_t − η β s_t for each t, decided in float64; NaN and infinity fail."""
     bound = losses.double() - eta * beta * slopes.double()
     trial_losses = trial_losses.to(bound)
-    return (trial_losses.isfinite() & (trial_losses <= bound)).all(dim=-1)
+    return trial_losses.isfinite() & (trial_losses <= bound)
+
+
+def satisfies_armijo(trial_losses: Tensor, losses: Tensor, slopes: Tensor, beta: float, eta: float) -> Tensor:
+    """() bool, `passes_armijo` for every t."""
+    return passes_armijo(trial_losses, losses, slopes, beta, eta).all()
 
 
 def search_failure(result: SearchResult, slopes: Slopes) -> str:

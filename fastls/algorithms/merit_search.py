@@ -7,17 +7,17 @@ the largest. Both searches keep a bracket around the best step so far and differ
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
-from fastls.algorithms.line_search import Phi, SearchResult, Slopes, check_floor, check_range
+from fastls.algorithms.line_search import Phi, SearchResult, Slopes, TrialSearch
 
 GOLDEN = (3 - math.sqrt(5)) / 2
 
 
 def compute_merit(trial_losses: Tensor, losses: Tensor) -> float:
     """max_t [φ_t(η) − L_t], in float64; +∞ where a loss is NaN or infinite."""
+    trial_losses = trial_losses.to(losses.device)
     if not bool(trial_losses.isfinite().all()):
         return math.inf
     return (trial_losses.double() - losses.double()).max().item()
@@ -62,13 +62,12 @@ class Bracket:
 
 
 @dataclass(frozen=True)
-class BracketSearch:
+class BracketSearch(TrialSearch):
     """What golden section and parabolic interpolation share: parameters, bracket, and when to stop."""
 
     tolerance: float = 1e-3
     max_trials: int = 100
     floor: float = 1e-10
-    needs_trials: ClassVar[bool] = True
 
     def __post_init__(self):
         name = type(self).__name__
@@ -76,16 +75,9 @@ class BracketSearch:
             raise ValueError(f"`{name}(tolerance=...)` must be in (0, 1), found {self.tolerance}.")
         if not isinstance(self.max_trials, int) or self.max_trials < 1:
             raise ValueError(f"`{name}(max_trials=...)` must be an integer ≥ 1, found {self.max_trials!r}.")
-        check_floor(name, self.floor)
+        self._check_floor()
 
-    def check_bound(self, lr_ub: float) -> None:
-        """Raise unless ``0 < floor < lr_ub``, finite."""
-        check_range(self.floor, lr_ub)
-
-    def __call__(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float) -> SearchResult:
-        self.check_bound(lr_ub)
-        if not slopes.descend():
-            return SearchResult(self.floor, trials=0, accepted=False)
+    def _search(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float) -> SearchResult:
         bracket = Bracket(-slopes.total.min().item(), lr_ub, compute_merit(phi(lr_ub), losses))
         while bracket.trials < self.max_trials and bracket.right - bracket.left > self.tolerance * bracket.best:
             # Where the bound is best so far, a look just below it tells whether the merit still falls there.
@@ -120,13 +112,13 @@ class GoldenSection(BracketSearch):
         max_trials: evaluations of the losses after which the best step so far is returned.
         floor: ε > 0; no step below it is tried, and it is the step size of a search that failed.
 
-    Returns (when called as ``search(phi, losses, slopes, lr_ub)``):
+    Returns (when called as ``search(phi, losses, slopes, lr_ub, previous)``, the last ignored):
         `SearchResult`, accepted where m(η) < 0: every loss decreases. A trial with a loss that is NaN or infinite has
-        merit +∞. A slope that is not positive means that the direction is not one of descent: refused with no trial,
-        ``accepted=False``, at the floor.
+        merit +∞. A slope that is not positive is refused, and an lr_ub at the floor or below gives a step of 0, both
+        as in `Backtracking`.
 
     Raises:
-        ValueError: a parameter outside its range, or ``lr_ub <= floor``.
+        ValueError: as for `Backtracking`.
 
     Example:
         >>> import torch
@@ -158,7 +150,7 @@ class Parabolic(BracketSearch):
     Args:
         tolerance, max_trials, floor: as for `GoldenSection`.
 
-    Returns (when called as ``search(phi, losses, slopes, lr_ub)``):
+    Returns (when called as ``search(phi, losses, slopes, lr_ub, previous)``, the last ignored):
         `SearchResult`, as from `GoldenSection`, mostly after fewer trials where m is smooth.
 
     Raises:

@@ -85,14 +85,13 @@ class MGDAUB(MultiObjectiveOptimizer):
 
     Args:
         model, lr, direction: as for `SGD`.
-        wait: as for `FBLS`.
 
     Raises:
         ValueError: as for `SGD`.
     """
 
-    def __init__(self, model: MultiTaskModel, lr: float, direction: str | Direction = "mgda", wait: bool = True):
-        super().__init__(model, lr, direction, LatentSpace(), ConstantStep(), wait=wait)
+    def __init__(self, model: MultiTaskModel, lr: float, direction: str | Direction = "mgda"):
+        super().__init__(model, lr, direction, LatentSpace(), ConstantStep())
 
 
 class FBLS(MultiObjectiveOptimizer):
@@ -109,13 +108,9 @@ class FBLS(MultiObjectiveOptimizer):
         match_gain: test L_t(z − ηρ d_z, θ_t − η ∂L_t/∂θ_t) ≤ L_t − ηβ ‖∂L_t/∂θ_t‖² − ηβρ ⟨∂L_t/∂z, d_z⟩ instead, with
             ρ = ‖Jᵀd_z‖²/‖d_z‖². To first order the step moves z by −ηJJᵀd_z, whose part along d_z is −ηρ d_z, so the
             trial goes as far along d_z as the step will. The passes are the same. Ours, not the paper's.
-        wait: False lets the host run ahead of a GPU: a step then reads nothing from the device, but for the one copy of
-            `weigh` where T > 2, and for another where none of the first K parallel steps passed. It needs
-            ``Backtracking(parallel=K)``. The record stays on the device until `StepRecord.read`, which is also where a
-            loss that is not finite is reported; by then it has spoiled the parameters, as in plain SGD.
 
     Raises:
-        ValueError: as for `BLS`, or ``wait=False`` with a search that has to wait.
+        ValueError: as for `BLS`.
 
     Example:
         >>> import torch
@@ -136,8 +131,7 @@ class FBLS(MultiObjectiveOptimizer):
         direction: str | Direction = "mgda",
         line_search: LineSearch | None = None,
         on_failure: str = "floor",
-        wait: bool = True,
         match_gain: bool = False,
     ):
         search = line_search or Backtracking()
-        super().__init__(model, lr_ub, direction, LatentSpace(), search, on_failure, wait, match_gain)
+        super().__init__(model, lr_ub, direction, LatentSpace(), search, on_failure, match_gain)

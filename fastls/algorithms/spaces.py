@@ -12,14 +12,11 @@ space              g_t                           trial                  step of 
 =================  ============================  =====================  ==============================
 """
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from fastls.algorithms.snapshot import Snapshot
 from fastls.models.multitask import MultiTaskModel
@@ -46,13 +43,12 @@ class Evaluation:
         inputs: whatever the encoder takes.
         targets: task name -> target of its loss.
         replayable: keep the snapshots that trials start from.
-        check: whether to look at the losses, which waits for the device.
 
     Raises:
         FloatingPointError: a loss is NaN or infinite.
     """
 
-    def __init__(self, model: MultiTaskModel, inputs, targets: dict[str, Tensor], replayable: bool, check: bool = True):
+    def __init__(self, model: MultiTaskModel, inputs, targets: dict[str, Tensor], replayable: bool):
         check_targets(model, targets)
         self.model, self.inputs, self.targets = model, inputs, targets
         self.passes = Passes()
@@ -62,7 +58,7 @@ class Evaluation:
         self.encoder_start = Snapshot(model.encoder, device) if replayable else None
         self.z = self.encode()
         self.decoder_starts: list[Snapshot] = []
-        self._evaluate_decoders(check, replayable)
+        self._evaluate_decoders(replayable)
         # Where trials put θ_t − η ∂L_t/∂θ_t: made once, since fresh memory costs more than the sum, shared by decoders
         # of equal shapes, and let go of after the search.
         self.trial_buffers: dict[tuple, Tensor] = {}
@@ -74,7 +70,7 @@ class Evaluation:
         check_latent(z)
         return z
 
-    def _evaluate_decoders(self, check: bool, replayable: bool) -> None:
+    def _evaluate_decoders(self, replayable: bool) -> None:
         copies = [self.z.detach().requires_grad_() for _ in self.model.tasks]
         losses = []
         for (task, decoder), copy in zip(self.model.decoders.items(), copies, strict=True):
@@ -83,8 +79,7 @@ class Evaluation:
             losses.append(task_loss(self.model, task, decoder(copy), self.targets))
         self.passes.decoder_forward += len(losses)
         self.losses = torch.stack([loss.detach() for loss in losses])
-        if check:
-            check_finite(self.model, self.losses, "Losses")
+        check_finite(self.model, self.losses, "Losses")
         owned = [list(parameters.values()) for parameters in self.decoder_parameters]
         leaves = copies + [parameter for parameters in owned for parameter in parameters]
         gradients = torch.autograd.grad(sum(losses), leaves, allow_unused=True, materialize_grads=True)
@@ -131,39 +126,9 @@ class Evaluation:
             self.trial_buffers[key] = torch.empty_like(parameter)
         return self.trial_buffers[key]
 
-    @torch.no_grad()
-    def trial_losses_at_once(self, direction: Tensor, etas: Tensor) -> Tensor:
-        """(K, T) losses of the decoders at θ_t − η_k ∂L_t/∂θ_t, reading z − η_k d: one batched call a task."""
-        z, etas = self.z.detach(), etas.to(self.z)
-        losses = []
-        for task, start, parameters, gradients in zip(
-            self.model.tasks, self.decoder_starts, self.decoder_parameters, self.own_gradients, strict=True
-        ):
-
-            def trial(eta, buffers, task=task, start=start, parameters=parameters, gradients=gradients):
-                moved_by = {
-                    name: p.detach() - eta.to(p) * g for (name, p), g in zip(parameters.items(), gradients, strict=True)
-                }
-                output = functional_call(start.module, (moved_by, buffers), (z - eta * direction,))
-                return task_loss(self.model, task, output, self.targets)
-
-            # Buffers are batched too, since normalisation updates its running statistics in place.
-            buffers = {name: buffer.expand(len(etas), *buffer.shape).clone() for name, buffer in start.buffers.items()}
-            with start.replay():
-                losses.append(torch.vmap(trial, randomness="same")(etas, buffers))
-        self.passes.decoder_forward += len(etas) * len(losses)
-        return torch.stack(losses, dim=1)
-
 
 class LatentSpace:
-    """g_t = ∂L_t/∂z, flattened over the whole batch. Trials cost decoder passes only, and several can be run as one.
-
-    Attributes:
-        batches_trials: false once a decoder was met that `torch.vmap` cannot batch.
-    """
-
-    def __init__(self):
-        self.batches_trials = True
+    """g_t = ∂L_t/∂z, flattened over the whole batch. Trials cost decoder passes only."""
 
     def gradients(self, evaluation: Evaluation) -> Tensor:
         """(T, B·d): no pass at all, the decoders' backward has left them."""
@@ -176,19 +141,6 @@ class LatentSpace:
     def losses_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
         """(T,): L_t(z − η d_z, θ_t − η ∂L_t/∂θ_t)."""
         return evaluation.trial_losses(self.latent_at(evaluation, direction, eta), eta)
-
-    def losses_at_several(self, evaluation: Evaluation, direction: Tensor, etas: Tensor) -> Tensor | None:
-        """(K, T): `losses_at` for every step at once; None, said once, where a decoder cannot be batched."""
-        if not self.batches_trials:
-            return None
-        try:
-            return evaluation.trial_losses_at_once(direction.view_as(evaluation.z), etas)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:  # what torch.vmap raises for what it cannot batch
-            self.batches_trials = False
-            warnings.warn(f"Trials run one by one, since torch.vmap cannot batch them: {error}", stacklevel=2)
-            return None
 
     def shared_direction(self, evaluation: Evaluation, direction: Tensor) -> list[Tensor]:
         """d_sh = (∂z/∂θ_sh)ᵀ d_z: the one backward through the encoder."""
@@ -238,15 +190,15 @@ class ParameterSpace:
 
 
 class Trials:
-    """φ of a step: the losses of the chosen tasks at a trial step, or at several; or those of some of them.
+    """φ of a step: the losses of the chosen tasks at a trial step, or those of some of them.
 
     Args:
         space: where trials are made.
         evaluation, direction: of the step.
-        chosen: indices of the tasks that a search sees.
+        chosen: numbers of the tasks that a search sees.
     """
 
-    def __init__(self, space, evaluation: Evaluation, direction: Tensor, chosen: Tensor):
+    def __init__(self, space, evaluation: Evaluation, direction: Tensor, chosen: list[int]):
         self.space, self.evaluation, self.direction, self.chosen = space, evaluation, direction, chosen
         self.latent: tuple[float, Tensor] | None = None  # the last η that `some` was asked for, and its z
 
@@ -259,17 +211,7 @@ class Trials:
         if self.latent is None or self.latent[0] != eta:
             self.latent = None  # before the next one is made
             self.latent = eta, self.space.latent_at(self.evaluation, self.direction, eta)
-        return torch.stack([self.evaluation.trial_loss(self._numbers[t], self.latent[1], eta) for t in tasks])
-
-    @cached_property
-    def _numbers(self) -> list[int]:
-        """`chosen` on the host: waits for the device, once a step."""
-        return self.chosen.tolist()
-
-    def many(self, etas: Tensor) -> Tensor | None:
-        """(K, T), or None; see `LatentSpace.losses_at_several`."""
-        losses = self.space.losses_at_several(self.evaluation, self.direction, etas)
-        return losses if losses is None else losses[:, self.chosen]
+        return torch.stack([self.evaluation.trial_loss(self.chosen[t], self.latent[1], eta) for t in tasks])
 
 
 def trainable(module: nn.Module) -> dict[str, Tensor]:

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fastls.algorithms.block_search import NOTHING_TO_SEARCH, BlockFBLS
-from fastls.algorithms.line_search import Backtracking, Phi, SearchResult, Slopes
+from fastls.algorithms.block_search import BlockFBLS
+from fastls.algorithms.line_search import NOTHING_TO_SEARCH, Backtracking, Phi, SearchResult, Slopes
 from fastls.algorithms.optimizers import FBLS
 from fastls.algorithms.spaces import Evaluation, squared_norm, task_loss
 from fastls.models.multitask import MultiTaskModel
@@ -32,7 +32,6 @@ class Changed:
     search: Backtracking
     memory: dict[str, Any] = field(default_factory=dict)
     needs_trials: ClassVar[bool] = True
-    start: ClassVar[str] = "previous"
 
     def check_bound(self, lr_ub: float) -> None:
         self.search.check_bound(lr_ub)

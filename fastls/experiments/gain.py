@@ -7,7 +7,7 @@ from itertools import islice
 import pandas as pd
 import torch
 
-from fastls.algorithms.block_search import GUARD, BlockFBLS
+from fastls.algorithms.block_search import GROWTH, GUARD, BlockFBLS
 from fastls.algorithms.directions import compute_gramian, weigh
 from fastls.algorithms.line_search import Backtracking
 from fastls.algorithms.optimizers import FBLS
@@ -22,7 +22,7 @@ from fastls.models.quadratic import scalar_chain
 
 def start_gain(model: MultiTaskModel) -> FBLS:
     """FBLS with the gain as in the comparison: β = 0.3, each search from 1.1 times its last step."""
-    return FBLS(model, GUARD, line_search=Backtracking(0.3, start="previous"), match_gain=True)
+    return FBLS(model, GUARD, line_search=Backtracking(0.3, growth=GROWTH), match_gain=True)
 
 
 WATCHED = {"BlockFBLS": BlockFBLS, "FBLS+gain": start_gain}
@@ -67,7 +67,7 @@ def follow_curved_encoder(steps: int, start: float = 1.0, bound: float = 1000.0)
         One row a step: ``theta`` before it, ``loss``, ``step_size``, ``accepted``, ``trials`` and ``gain`` = θ².
     """
     model = MultiTaskModel(Square(start), {"task": torch.nn.Identity()}, {"task": lambda z, _: z.sum()})
-    search = Backtracking(start="previous")
+    search = Backtracking(growth=GROWTH)
     optimizer = FBLS(model, bound, line_search=search, match_gain=True)
     optimizer.param_groups[0]["previous_step"] = 2.0  # a step of 2 throws θ to −θ
     rows = []

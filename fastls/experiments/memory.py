@@ -21,7 +21,7 @@ from torch.autograd.profiler import profile, record_function
 from fastls.experiments.runs import Training, load_data_of, make_header
 from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import Protocol
-from fastls.experiments.timing import METHODS, TimingConfig
+from fastls.experiments.timing import METHODS, RETIRED, TimingConfig
 
 MEGABYTE = 1e6
 MADE = "fastls: the network stands"  # mark in the profile
@@ -33,7 +33,7 @@ class MemoryConfig:
 
     Attributes:
         protocol: data, batch size, device and options; its sweep is not used.
-        methods: what is measured.
+        methods: what is measured, `RETIRED` ones excepted.
     """
 
     protocol: Protocol
@@ -67,7 +67,7 @@ def _measure(config: MemoryConfig) -> tuple[dict, list[dict]]:
     data = load_data_of(size)
     batch = replace(data, train=data.train.first(size.batch_size))
     rows = []
-    for method in config.methods:
+    for method in (method for method in config.methods if method not in RETIRED):
         run = TimingConfig(size, rounds=1).method_config(method)
         peak = measure_peak(partial(Training, run, batch), _take_two_steps, size.device)
         rows.append({"method": method, "peak_mb": round(peak / MEGABYTE, 2)})

@@ -1,6 +1,7 @@
 """One training run: a configuration in, a row per epoch out. Resumable at the last finished epoch."""
 
 import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 import fastls
+from fastls.algorithms.block_search import GROWTH
 from fastls.datasets.common import MultiTaskData
 from fastls.environment import describe_environment
 from fastls.experiments.candidates import CHANGES, SEQUENTIAL, ChangedFBLS, SequentialBlockFBLS
@@ -38,7 +40,7 @@ class RunConfig:
         lr: constant step size, or the upper bound lr_ub of a search.
         direction: rule for the common direction; None for EqualWeight.
         beta, gamma, floor, form: of the Armijo test; None without a search.
-        parallel: steps tried at once; None for one by one.
+        parallel: None. Stored timings of the past were made with steps tried at once, an option that is gone.
         match_gain: whether trials of FBLS go as far along d_z as the step will; None for no, as in the paper.
         start: "previous" for searches that begin near the last accepted step; None for the bound, as in the paper.
         growth: with ``start="previous"``, times the last step that a search begins at; None for 1.1.
@@ -98,7 +100,15 @@ class RunConfig:
 
 
 def make_optimizer(config: RunConfig, model: MultiTaskModel):
-    """The optimizer of a configuration."""
+    """The optimizer of a configuration.
+
+    Raises:
+        ValueError: `parallel` is set.
+    """
+    if config.parallel is not None:
+        raise ValueError(
+            f"`parallel` must be None, found {config.parallel}: steps are tried one by one, and the option is gone."
+        )
     if config.method == "EqualWeight":
         return fastls.EqualWeight(model, config.lr)
     if config.method == "TorchJD MGDA":
@@ -115,9 +125,7 @@ def make_optimizer(config: RunConfig, model: MultiTaskModel):
         config.gamma,
         config.floor,
         config.form,
-        config.parallel,
-        config.start or "bound",
-        config.growth or fastls.Backtracking.growth,
+        growth=(config.growth or GROWTH) if config.start == "previous" else math.inf,
         order=config.order or "together",
     )
     if config.method == "BLS":
@@ -297,7 +305,6 @@ class Training:
 
 def summarize_steps(records: list[fastls.StepRecord], bound: float) -> dict:
     """Step sizes, trials, gain and passes of an epoch's steps."""
-    records = [record.read() for record in records]
     steps = np.array([record.step_size for record in records])
     low, median, high = np.quantile(steps, [0.05, 0.5, 0.95])
     gains = [float(record.gain) for record in records if record.gain is not None]

@@ -15,10 +15,12 @@ from fastls.experiments.store import Run, RunStore
 from fastls.experiments.sweeps import FREE_RUNS, LR_UB, SEARCH, Protocol
 
 METHODS = ("EqualWeight", "SGD", "BLS", "MGDA-UB", "FBLS")
-IN_TURN, WARM_START, PARALLEL = "FBLS, in turn", "FBLS, warm start", "FBLS, parallel"
+IN_TURN, WARM_START = "FBLS, in turn", "FBLS, warm start"
 # FBLS with options: trials that begin with the task that refused the last one, the steps being the same; searches that
-# begin at the previous step in place of lr_ub; eight steps tried at once.
-VARIANTS = {IN_TURN: {"order": "in turn"}, WARM_START: {"start": "previous"}, PARALLEL: {"parallel": 8}}
+# begin near the previous step in place of lr_ub.
+VARIANTS = {IN_TURN: {"order": "in turn"}, WARM_START: {"start": "previous"}}
+# Measured once, with eight steps tried at once, and gone since. Committed runs have its rows, and their keys its name.
+RETIRED = ("FBLS, parallel",)
 LR = 0.1
 PASSES = tuple(field.name for field in fields(Passes))
 WARM_UP_IMAGES = 2_560
@@ -31,7 +33,7 @@ class TimingConfig:
     Attributes:
         protocol: data and device; its sweep is not used.
         rounds: measured epochs per method.
-        methods: what is timed.
+        methods: what is timed, `RETIRED` ones excepted.
         lr: of the methods without a search; their time does not depend on it, as long as they do not diverge.
     """
 
@@ -77,12 +79,13 @@ def _measure(config: TimingConfig) -> tuple[dict, list[dict]]:
     size = config.protocol
     data = load_data_of(size)
     warm_up = replace(data, train=data.train.first(WARM_UP_IMAGES))
-    trainings = {method: Training(config.method_config(method), warm_up) for method in config.methods}
+    methods = tuple(method for method in config.methods if method not in RETIRED)
+    trainings = {method: Training(config.method_config(method), warm_up) for method in methods}
     for training in trainings.values():
         training.train_epoch(0)  # buffers of the first step are made here
         training.data = data
     turns = range(config.rounds)
-    order = [(turn, method) for turn in turns for method in turned(config.methods, turn)]
+    order = [(turn, method) for turn in turns for method in turned(methods, turn)]
     rows = []
     for turn, method in tqdm(order, desc="timing", unit="epoch"):
         records, seconds = trainings[method].train_epoch(turn + 1)

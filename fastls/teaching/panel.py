@@ -64,13 +64,13 @@ class RecordedSearch:
     def check_bound(self, lr_ub: float) -> None:
         self.search.check_bound(lr_ub)
 
-    def __call__(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float) -> SearchResult:
+    def __call__(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float) -> SearchResult:
         def recorded(eta: float) -> Tensor:
             self.trials.append((eta, phi(eta)))
             return self.trials[-1][1]
 
         self.phi = phi
-        return self.search(recorded, losses, slopes, lr_ub)
+        return self.search(recorded, losses, slopes, lr_ub, previous)
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ def test_dropout_and_statistics_see_one_pass():
     assert equal(found[0][1], found[1][1]) and torch.equal(found[0][2], found[1][2])
 
 
-WARM = Backtracking(start="previous")
+WARM = Backtracking(growth=1.1)
 
 
 @pytest.mark.parametrize("make", [BlockFBLS, lambda m: FBLS(m, 1000.0, line_search=WARM, match_gain=True)])

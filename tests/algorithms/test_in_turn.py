@@ -16,12 +16,12 @@ from fastls.algorithms.directions import DIRECTIONS
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("make", [mlp, noisy])
 @pytest.mark.parametrize("tasks", [1, 2, 4])
-@pytest.mark.parametrize("start", ["bound", "previous"])
-def test_the_step_is_that_of_all_tasks_together(algorithm, make, tasks, direction, dtype, start):
+@pytest.mark.parametrize("growth", [math.inf, 1.1])
+def test_the_step_is_that_of_all_tasks_together(algorithm, make, tasks, direction, dtype, growth):
     found, passes = [], []
     for order in ("together", "in turn"):
         model, counter = counted(make(tasks, dtype, seed=3))
-        optimizer = algorithm(model, 30.0, direction, Backtracking(0.3, 0.6, 1e-6, start=start, order=order))
+        optimizer = algorithm(model, 30.0, direction, Backtracking(0.3, 0.6, 1e-6, growth=growth, order=order))
         torch.manual_seed(3)
         records = [optimizer.step(*batch(tasks, dtype, step)) for step in range(3)]
         state = [*copies(model), *(buffer.clone() for buffer in model.buffers()), torch.get_rng_state()]
@@ -114,5 +114,3 @@ def test_a_search_that_fails_ends_at_the_floor():
 def test_bad_options_are_named():
     with pytest.raises(ValueError, match=r"`Backtracking\(order=...\)` must be 'together' or 'in turn', found 'x'"):
         Backtracking(order="x")
-    with pytest.raises(ValueError, match=r"tries steps one by one, found it with parallel=4"):
-        Backtracking(order="in turn", parallel=4)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from fastls import Backtracking, SearchResult, Slopes
+from fastls import Backtracking, GoldenSection, Parabolic, SearchResult, Slopes
 from fastls.algorithms.line_search import ConstantStep, search_failure
 
 
@@ -141,9 +141,18 @@ def test_bounds_that_are_not_positive_and_finite_are_refused(lr_ub):
 
 @pytest.mark.parametrize("lr_ub", [1e-3, 5e-4])
 def test_the_floor_must_be_below_the_bound(lr_ub):
-    phi = Recorded(lambda eta: torch.zeros(1))
     with pytest.raises(ValueError, match=f"`floor` must be below `lr_ub`, found floor=0.001 and lr_ub={lr_ub}"):
-        Backtracking(floor=1e-3)(phi, torch.ones(1), Slopes(torch.ones(1), torch.zeros(1)), lr_ub)
+        Backtracking(floor=1e-3).check_bound(lr_ub)
+
+
+@pytest.mark.parametrize("search", [Backtracking(floor=1e-3), GoldenSection(floor=1e-3), Parabolic(floor=1e-3)])
+def test_a_bound_at_the_floor_or_below_leaves_no_step_to_try(search):
+    phi, slopes = Recorded(lambda eta: torch.zeros(1)), Slopes(torch.ones(1), torch.zeros(1))
+    for lr_ub in (1e-3, 5e-4, 0.0):
+        assert search(phi, torch.ones(1), slopes, lr_ub) == SearchResult(0.0, 0, True)
+    for lr_ub in (-1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match=f"`lr_ub` must be finite and not negative, found {lr_ub}"):
+            search(phi, torch.ones(1), slopes, lr_ub)
     assert phi.etas == []
 
 

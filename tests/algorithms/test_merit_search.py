@@ -116,7 +116,7 @@ class Judged:
     def __init__(self, search):
         self.search, self.check_bound, self.pairs = search, search.check_bound, []
 
-    def __call__(self, phi, losses, slopes, lr_ub):
+    def __call__(self, phi, losses, slopes, lr_ub, previous):
         result = self.search(phi, losses, slopes, lr_ub)
         merit = Recorded(phi, losses).merit
         expected = minimize_scalar(merit, bounds=(0, lr_ub), method="bounded", options={"xatol": 1e-9})

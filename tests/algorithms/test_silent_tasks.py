@@ -60,7 +60,7 @@ def test_a_search_sees_the_tasks_that_are_heard(algorithm):
     sizes = []
 
     class Spy(type(algorithm(mlp()).line_search)):
-        def __call__(self, phi, losses, slopes, lr_ub):
+        def __call__(self, phi, losses, slopes, lr_ub, previous):
             sizes.append((len(phi(lr_ub)), len(losses), len(slopes.own), len(slopes.shared)))
             return super().__call__(phi, losses, slopes, lr_ub)
 

@@ -1,5 +1,7 @@
 """One evaluation of a batch holds the gradients that T separate autograd calls give; φ has the slopes it is said to."""
 
+import inspect
+
 import pytest
 import torch
 from helpers import batch, copies, equal, mlp
@@ -123,3 +125,57 @@ def test_a_replay_that_fails_restores_the_generator():
     with pytest.raises(KeyError), start.replay():
         raise KeyError
     assert torch.equal(torch.get_rng_state(), after)
+
+
+class DeviceModule:
+    """Stands in for ``torch.cuda``, ``torch.mps`` and others: a generator for every device."""
+
+    def __init__(self):
+        self.states = {}
+
+    def get_rng_state(self, device) -> torch.Tensor:
+        return self.states.setdefault(device, torch.zeros(1)).clone()
+
+    def set_rng_state(self, state: torch.Tensor, device) -> None:
+        self.states[device] = state.clone()
+
+
+@pytest.mark.parametrize("device", [torch.device("cuda", 1), torch.device("mps")], ids=str)
+def test_a_replay_rewinds_the_generator_of_the_device_too(device, monkeypatch):
+    module = DeviceModule()
+    monkeypatch.setattr(torch, "get_device_module", lambda asked: module if asked == device else pytest.fail(asked))
+    start = Snapshot(nn.Identity(), device)
+    module.set_rng_state(torch.ones(1), device)  # drawn from, by the pass
+    torch.rand(3)
+    after = torch.get_rng_state()
+    with start.replay():
+        assert module.get_rng_state(device) == 0 and torch.equal(torch.get_rng_state(), start.generators[0])
+        module.set_rng_state(torch.full((1,), 5.0), device)  # by a trial
+    assert module.get_rng_state(device) == 1 and torch.equal(torch.get_rng_state(), after)
+    assert module.states.keys() == {device}
+
+
+def test_the_modules_of_accelerators_have_a_generator_by_device():
+    for name in ("cuda", "mps", "xpu"):
+        for function in ("get_rng_state", "set_rng_state"):
+            assert "device" in inspect.signature(getattr(torch.get_device_module(name), function)).parameters
+
+
+class Counter(nn.Module):
+    """Its output depends on a buffer that every pass changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, inputs):
+        self.passes += 1
+        return inputs * self.passes
+
+
+def test_every_replay_begins_with_the_buffers_of_the_snapshot():
+    module = Counter()
+    start = Snapshot(module, torch.device("cpu"))
+    module(torch.ones(1))
+    assert [start.call({}, torch.ones(1)).item() for _ in range(3)] == [1, 1, 1]
+    assert module.passes == 1

@@ -1,12 +1,13 @@
 """A search that begins near the last accepted step, and forgets it when it fails."""
 
 import io
+import math
 
 import pytest
 import torch
 from helpers import SEARCHES, batch, copies, equal, mlp
 
-from fastls import FBLS, Backtracking
+from fastls import FBLS, MGDAUB, Backtracking, BlockFBLS, EqualWeight, GoldenSection, RootMeanSquare
 from fastls.algorithms.line_search import Slopes
 
 SLOPES = Slopes(own=torch.zeros(1), shared=torch.tensor([8.0]))
@@ -22,19 +23,20 @@ def search(previous: float, **options):
 
 
 def test_the_first_trial_is_growth_times_the_previous_step():
-    assert search(0.2, start="previous", growth=1.25)[:2] == (0.25, 1)
-    assert search(0.25, start="previous", growth=2.0)[:2] == (0.25, 2)
+    assert search(0.2, growth=1.25)[:2] == (0.25, 1)
+    assert search(0.25, growth=2.0)[:2] == (0.25, 2)
 
 
 def test_the_bound_holds_and_is_where_the_first_search_begins():
-    assert search(float("inf"), start="previous") == search(float("inf"))
-    assert search(0.9, start="previous", growth=5.0) == search(0.9)
+    from_the_bound = search(0.2)  # growth is infinite: the previous step does not matter
+    assert from_the_bound.trials == 3
+    assert search(float("inf"), growth=1.1) == search(0.9, growth=5.0) == from_the_bound
 
 
 @pytest.mark.parametrize("algorithm", SEARCHES)
 def test_a_step_begins_where_the_last_one_ended(algorithm):
     model = mlp()
-    optimizer = algorithm(model, 100.0, line_search=Backtracking(start="previous", growth=1.5))
+    optimizer = algorithm(model, 100.0, line_search=Backtracking(growth=1.5))
     inputs, targets = batch()
     first = optimizer.step(inputs, targets)
     second = optimizer.step(inputs, targets)
@@ -44,9 +46,9 @@ def test_a_step_begins_where_the_last_one_ended(algorithm):
 
 def test_a_failed_search_sends_the_next_one_to_the_bound():
     model, (inputs, targets) = mlp(), batch()
-    optimizer = FBLS(model, 1.0, line_search=Backtracking(floor=0.9, start="previous"))
+    optimizer = FBLS(model, 1.0, line_search=Backtracking(floor=0.9, growth=1.1))
     optimizer.param_groups[0]["previous_step"] = 0.95
-    optimizer.line_search = Backtracking(beta=0.999, floor=0.9, start="previous")
+    optimizer.line_search = Backtracking(beta=0.999, floor=0.9, growth=1.1)
     assert not optimizer.step(inputs, targets).accepted
     assert optimizer.param_groups[0]["previous_step"] == float("inf")
 
@@ -55,7 +57,7 @@ def test_a_failed_search_sends_the_next_one_to_the_bound():
 def test_a_resumed_training_goes_on_bit_for_bit(algorithm):
     def make():
         model = mlp()
-        return model, algorithm(model, 10.0, line_search=Backtracking(start="previous"))
+        return model, algorithm(model, 10.0, line_search=Backtracking(growth=1.1))
 
     whole, optimizer = make()
     for step in range(6):
@@ -74,7 +76,51 @@ def test_a_resumed_training_goes_on_bit_for_bit(algorithm):
     assert equal(copies(resumed), copies(whole))
 
 
-@pytest.mark.parametrize(("options", "message"), [({"start": "last"}, "start"), ({"growth": 1.0}, "growth")])
-def test_bad_parameters_are_named(options, message):
-    with pytest.raises(ValueError, match=rf"`Backtracking\({message}=...\)` must be"):
-        Backtracking(**options)
+WARM = Backtracking(growth=1.1)
+METHODS = {
+    "EqualWeight": lambda model: EqualWeight(model, 0.05),
+    "MGDA-UB": lambda model: MGDAUB(model, 0.05),
+    "FBLS": FBLS,
+    "FBLS, golden section": lambda model: FBLS(model, line_search=GoldenSection()),
+    "FBLS, warm": lambda model: FBLS(model, 1000.0, line_search=WARM),
+    "BlockFBLS": BlockFBLS,
+    "BlockFBLS+RMS": lambda model: BlockFBLS(model, preconditioner=RootMeanSquare()),
+}
+
+
+@pytest.mark.parametrize("loading", METHODS)
+@pytest.mark.parametrize("saving", METHODS)
+def test_the_state_of_any_method_can_be_loaded_into_any_other(saving, loading):
+    """A search begins where the other one ended, if it begins at a previous step at all."""
+    model = mlp()
+    first = METHODS[saving](model)
+    for step in range(2):
+        first.step(*batch(seed=step))
+    second = METHODS[loading](model)
+    second.load_state_dict(first.state_dict())
+    previous = [group["previous_step"] for group in second.param_groups]
+    assert previous == [group["previous_step"] for group in first.param_groups]
+    record = second.step(*batch())
+    if "warm" in loading or "Block" in loading:
+        start = min(second.lr, 1.1 * previous[0])
+        assert record.step_size == start * 0.5 ** (record.trials - 1)
+
+
+@pytest.mark.parametrize("loading", ["FBLS, warm", "BlockFBLS"])
+def test_a_state_without_a_memory_starts_it_afresh(loading):
+    """As a training of an earlier version, or of a method without a search, left it."""
+    optimizer = METHODS[loading](mlp())
+    fresh = [group["previous_step"] for group in optimizer.param_groups]
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        del group["previous_step"]
+    optimizer.load_state_dict(state)
+    assert [group["previous_step"] for group in optimizer.param_groups] == fresh
+    record = optimizer.step(*batch())
+    assert record.accepted and optimizer.param_groups[0]["previous_step"] == record.step_size
+
+
+@pytest.mark.parametrize("growth", [1.0, -2.0, math.nan])
+def test_a_growth_that_does_not_grow_is_refused(growth):
+    with pytest.raises(ValueError, match=rf"`Backtracking\(growth=...\)` must be above 1, found {growth}"):
+        Backtracking(growth=growth)

@@ -7,7 +7,7 @@ from synthetic import HEADER, timing_run
 from fastls.experiments import bench
 from fastls.experiments.bench import PEER, TARGETS, compare_steps, judge_target, judge_targets, make_timing
 from fastls.experiments.store import Run, RunStore
-from fastls.experiments.timing import IN_TURN, METHODS, PARALLEL, WARM_START
+from fastls.experiments.timing import IN_TURN, METHODS, RETIRED, WARM_START
 
 SECONDS = {"EqualWeight": 1.0, "SGD": 2.0, "BLS": 4.0, "MGDA-UB": 1.05, "FBLS": 1.1}
 
@@ -74,7 +74,7 @@ class TestMakeTiming:
     @pytest.mark.parametrize("size", bench.SIZES)
     def test_every_workload_times_all_methods_and_the_peer(self, workload, size):
         config = make_timing(workload, size, "cpu")
-        assert config.methods == (*METHODS, IN_TURN, WARM_START, PARALLEL, PEER)
+        assert config.methods == (*METHODS, IN_TURN, WARM_START, PEER)
         assert workload in TARGETS and workload in bench.RECORDED
 
     def test_the_number_of_tasks_can_be_chosen_for_cifar10(self):
@@ -85,6 +85,7 @@ class TestMakeTiming:
     def test_the_committed_sources_do_not_depend_on_what_is_found(self):
         config = make_timing("multimnist", "laptop", "cpu", source=bench.RECORDED["multimnist"])
         assert config.protocol.source == "mnist"
+        assert config.methods == (*METHODS, IN_TURN, WARM_START, *RETIRED, PEER)  # as in the keys of the stored runs
 
 
 @pytest.mark.parametrize("workload", ["multimnist", "bert"])

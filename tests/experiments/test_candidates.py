@@ -17,7 +17,7 @@ from fastls.models.lenet import lenet
 
 PROTOCOL = Protocol("multimnist", "digits", n_train=96, n_test=32, epochs=2, seeds=1, batch_size=32)
 RUNS = {run.candidate: run for run in beyond.candidate_runs(PROTOCOL) if run.candidate}
-PLAIN = Backtracking(0.3, start="previous")
+PLAIN = Backtracking(0.3, growth=1.1)
 
 
 def parabolas(curvatures: torch.Tensor, slopes: Slopes, losses: torch.Tensor, tried: list):

@@ -266,6 +266,13 @@ class TestConfig:
             make_config(**change)
 
 
+def test_an_option_that_is_gone_is_refused_and_stays_in_the_key():
+    config = replace(make_config("FBLS"), parallel=8)
+    assert config.identity["parallel"] == 8
+    with pytest.raises(ValueError, match="`parallel` must be None, found 8: .* the option is gone"):
+        runs.make_optimizer(config, None)
+
+
 class TestExecute:
     def test_header(self, uninterrupted):
         config = make_config()
