@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(config, items):
         return
     from nbval.plugin import IPyNbCell  # imported here: ordinary tests need neither
 
-    from fastls.experiments.notebooks import tags
+    from fastls.experiments.notebook_runner import tags
 
     outputs = tempfile.TemporaryDirectory(prefix="fastls-notebooks-")
     config.add_cleanup(outputs.cleanup)

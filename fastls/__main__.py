@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _make_parser().parse_args(arguments)
 
     from fastls.datasets.common import DataError  # imports from here on, so that --help does not wait for them
-    from fastls.experiments.store import StoreError
+    from fastls.experiments.training.store import StoreError
 
     try:
         return options.command(options)
@@ -95,7 +95,7 @@ def _write_exercises(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     from fastls.environment import resolve_device
     from fastls.experiments.bench import RECORDED, make_timing, write_benchmarks
-    from fastls.experiments.store import RunStore
+    from fastls.experiments.training.store import RunStore
     from fastls.paths import DATA, FIGURES, ROOT
 
     if options.record and options.workload != "all":
@@ -112,7 +112,7 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _write_front_page(options: argparse.Namespace) -> int:
-    from fastls.experiments.evidence import write_front_page
+    from fastls.experiments.front_page import write_front_page
     from fastls.paths import ROOT
 
     for path in write_front_page():

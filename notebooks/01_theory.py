@@ -45,14 +45,9 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 import fastls
 from fastls.algorithms.directions import compute_gramian
 from fastls.algorithms.spaces import Evaluation, LatentSpace, ParameterSpace
-from fastls.experiments import (
-    armijo_figures,
-    counterexample_figures,
-    counterexamples,
-    schematics,
-    style,
-    theory_figures,
-)
+from fastls.experiments.reporting import style
+from fastls.experiments.studies.theory import armijo_figures, counterexample_figures, counterexamples, schematics
+from fastls.experiments.studies.theory import pareto_figures as theory_figures
 from fastls.models.lenet import lenet
 from fastls.models.quadratic import pareto_set, quadratics, scalar_chain
 from fastls.paths import in_repository

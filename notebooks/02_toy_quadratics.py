@@ -45,7 +45,10 @@ from IPython.display import Markdown, display
 from torch import Tensor
 
 import fastls
-from fastls.experiments import style, tables, toy, toy_figures, toy_rates
+from fastls.experiments.reporting import style, tables
+from fastls.experiments.studies.toy import figures as toy_figures
+from fastls.experiments.studies.toy import rates as toy_rates
+from fastls.experiments.studies.toy import toy
 from fastls.paths import in_repository
 from fastls.teaching.checks import check_gain, check_merit, check_pareto_point
 

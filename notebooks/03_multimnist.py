@@ -48,8 +48,11 @@ from IPython.display import Markdown, display
 
 from fastls.datasets.multimnist import find_source
 from fastls.environment import resolve_device
-from fastls.experiments import figures, frames, parallel, samples, style, sweeps, tables, timing
-from fastls.experiments.store import RunStore
+from fastls.experiments.measuring import timing
+from fastls.experiments.reporting import curves as figures
+from fastls.experiments.reporting import frames, samples, style, tables
+from fastls.experiments.training import parallel, sweeps
+from fastls.experiments.training.store import RunStore
 from fastls.paths import in_repository
 
 protocol = sweeps.Protocol(

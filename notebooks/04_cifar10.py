@@ -59,20 +59,12 @@ from IPython.display import Markdown, display
 
 from fastls.datasets import cifar10, shapes
 from fastls.environment import resolve_device
-from fastls.experiments import (
-    figures,
-    frames,
-    imbalance,
-    memory,
-    parallel,
-    samples,
-    scaling,
-    style,
-    sweeps,
-    tables,
-    timing,
-)
-from fastls.experiments.store import RunStore
+from fastls.experiments.measuring import memory, timing
+from fastls.experiments.reporting import curves as figures
+from fastls.experiments.reporting import frames, samples, style, tables
+from fastls.experiments.studies.cifar10 import imbalance, scaling
+from fastls.experiments.training import parallel, sweeps
+from fastls.experiments.training.store import RunStore
 from fastls.paths import in_repository
 
 protocol = sweeps.Protocol(

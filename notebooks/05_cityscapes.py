@@ -62,20 +62,14 @@ from IPython.display import Markdown, display
 
 from fastls.datasets.cityscapes import find_source
 from fastls.environment import resolve_device
-from fastls.experiments import (
-    dense_cost,
-    dense_figures,
-    dense_samples,
-    figures,
-    frames,
-    memory,
-    parallel,
-    style,
-    sweeps,
-    tables,
-    timing,
-)
-from fastls.experiments.store import RunStore
+from fastls.experiments.measuring import memory, timing
+from fastls.experiments.reporting import curves as figures
+from fastls.experiments.reporting import frames, style, tables
+from fastls.experiments.studies.cityscapes import cost as dense_cost
+from fastls.experiments.studies.cityscapes import figures as dense_figures
+from fastls.experiments.studies.cityscapes import samples as dense_samples
+from fastls.experiments.training import parallel, sweeps
+from fastls.experiments.training.store import RunStore
 from fastls.models.pspnet import find_weights
 from fastls.paths import in_repository
 

@@ -61,9 +61,13 @@ from IPython.display import Markdown, display
 from fastls.datasets import stsb
 from fastls.datasets.sentences import TASKS
 from fastls.environment import resolve_device
-from fastls.experiments import bert_report, encoder_share, frames, memory, parallel, style, sweeps, tables, timing
-from fastls.experiments.constant_answer import execute_constant_answer
-from fastls.experiments.store import RunStore
+from fastls.experiments.measuring import memory, timing
+from fastls.experiments.measuring.constant_answer import execute_constant_answer
+from fastls.experiments.reporting import frames, style, tables
+from fastls.experiments.studies.bert import encoder_share
+from fastls.experiments.studies.bert import report as bert_report
+from fastls.experiments.training import parallel, sweeps
+from fastls.experiments.training.store import RunStore
 from fastls.paths import in_repository
 
 source = stsb.find_source() if source == "auto" else source

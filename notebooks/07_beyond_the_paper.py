@@ -72,10 +72,15 @@ from IPython.display import Markdown, display
 from fastls import FBLS
 from fastls.datasets import cifar10, multimnist, stsb
 from fastls.environment import resolve_device
-from fastls.experiments import beyond, beyond_figures, frames, gain, parallel, style, tables, toy
-from fastls.experiments.constant_answer import execute_constant_answer
-from fastls.experiments.store import RunStore
-from fastls.experiments.sweeps import Protocol
+from fastls.experiments.measuring.constant_answer import execute_constant_answer
+from fastls.experiments.reporting import frames, style, tables
+from fastls.experiments.studies.beyond import comparison as beyond
+from fastls.experiments.studies.beyond import figures as beyond_figures
+from fastls.experiments.studies.beyond import gain
+from fastls.experiments.studies.toy import toy
+from fastls.experiments.training import parallel
+from fastls.experiments.training.store import RunStore
+from fastls.experiments.training.sweeps import Protocol
 from fastls.models.lenet import lenet
 from fastls.paths import in_repository
 
@@ -445,7 +450,7 @@ display(Markdown(tables.format_table(table, notes)))
 # - for `BlockFBLS`, to step with the decoders where the encoder's step has put $z$, with gradients taken there, so that
 #   the tests add up to one of the joint move.
 #
-# The others are in `fastls/experiments/candidates.py`, outside the module: a candidate has to earn its place first, in loss
+# The others are in `fastls/experiments/training/candidates.py`, outside the module: a candidate has to earn its place first, in loss
 # and in trials. Not tried: testing on the next batch, and a decay that begins by itself at the noise floor.
 
 # %%

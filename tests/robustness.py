@@ -27,8 +27,8 @@ from fastls.datasets.multimnist import load_multimnist
 from fastls.datasets.street_scenes import write_scenes
 from fastls.datasets.stsb import load_stsb
 from fastls.environment import describe_environment
-from fastls.experiments.store import RunStore, StoreError, read_run
-from fastls.experiments.tables import to_markdown
+from fastls.experiments.reporting.tables import to_markdown
+from fastls.experiments.training.store import RunStore, StoreError, read_run
 from fastls.paths import DATA, FIGURES, ROOT, write_atomically
 
 KILLS = 10

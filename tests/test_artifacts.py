@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from fastls.experiments.runs import is_complete
-from fastls.experiments.store import read_run
+from fastls.experiments.training.store import read_run
+from fastls.experiments.training.training import is_complete
 from fastls.paths import DATA, FIGURES, NOTEBOOKS, ROOT
 
 ARTIFACTS = yaml.safe_load((FIGURES / "artifacts.yaml").read_text(encoding="utf-8"))

@@ -16,10 +16,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from fastls.experiments import bench, style
-from fastls.experiments.notebooks import code_cells, read_script, tags
+from fastls.experiments import bench
+from fastls.experiments.notebook_runner import code_cells, read_script, tags
+from fastls.experiments.reporting import style
 from fastls.experiments.reproduce import notebook_parameters
-from fastls.experiments.store import STORED_ONLY, RunStore
+from fastls.experiments.training.store import STORED_ONLY, RunStore
 from fastls.paths import DATA, FIGURES, NOTEBOOKS
 
 GOLDEN = Path(__file__).with_name("golden_keys.json")

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import fastls
-from fastls.experiments.runs import execute
-from fastls.experiments.store import RunStore
-from fastls.experiments.sweeps import Protocol, search_runs
+from fastls.experiments.training.store import RunStore
+from fastls.experiments.training.sweeps import Protocol, search_runs
+from fastls.experiments.training.training import execute
 from fastls.models.lenet import lenet
 
 pytestmark = [

@@ -8,19 +8,27 @@ from pathlib import Path
 import fastls
 
 PACKAGE = Path(fastls.__file__).parent
+EXPERIMENTS = {"algorithms", "models", "datasets", "environment", "paths", "fastls"}
 MAY_IMPORT = {
     "algorithms": {"algorithms", "models.multitask"},
     "models": {"models"},
     "datasets": {"datasets", "paths"},
-    "experiments": {"experiments", "algorithms", "models", "datasets", "environment", "paths", "fastls"},
+    "experiments": {"experiments", *EXPERIMENTS},
+    "experiments/training": {"experiments.training", *EXPERIMENTS},
+    "experiments/measuring": {"experiments.measuring", "experiments.training", *EXPERIMENTS},
+    "experiments/reporting": {"experiments.reporting", "experiments.training", *EXPERIMENTS},
+    "experiments/studies": {
+        *("experiments.studies", "experiments.reporting", "experiments.measuring", "experiments.training"),
+        *EXPERIMENTS,
+    },
     "teaching": {
         "teaching",
         "algorithms",
         "models",
         "paths",
-        "experiments.notebooks",
-        "experiments.planes",
-        "experiments.style",
+        "experiments.notebook_runner",
+        "experiments.reporting.planes",
+        "experiments.reporting.style",
     },
 }
 

@@ -11,7 +11,7 @@ from fastls.__main__ import main
 from fastls.datasets import multimnist
 from fastls.datasets.common import DataError
 from fastls.experiments import reproduce
-from fastls.experiments.store import StoreError
+from fastls.experiments.training.store import StoreError
 from fastls.paths import ROOT
 
 

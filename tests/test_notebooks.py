@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-from fastls.experiments.notebooks import (
+from fastls.experiments.notebook_runner import (
     check_notebook_pair,
     check_parameters,
     code_cells,

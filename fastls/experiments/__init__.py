@@ -1,1 +1,17 @@
-"""Runs, sweeps, figures, tables and their reproduction: the only part that knows the paper."""
+"""The experiments of the paper: the only part of the package that knows it. Where to look:
+
+=================  ==========================================================================================
+folder             what is decided there
+=================  ==========================================================================================
+`training`         what decides a run (`config`), which optimizer a method is (`methods`), what is trained
+                   (`workloads`), the loop (`training`), the files of rows (`store`), which runs an artefact reads
+                   (`sweeps`), several runs at once (`parallel`)
+`measuring`        seconds, memory and passes of a step
+`reporting`        rows to frames, intervals, verdicts, tables and curves, in one style
+`studies`          what one notebook needs of its own: `theory` (01), `toy` (02), `cifar10` (04), `cityscapes` (05),
+                   `bert` (06), `beyond` (07); 03_multimnist needs nothing of its own
+=================  ==========================================================================================
+
+Beside them: `reproduce` runs the notebooks, one by one through `notebook_runner`; `bench` is `python -m fastls bench`;
+`front_page` judges the paper's claims from all tables.
+"""

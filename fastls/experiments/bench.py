@@ -1,7 +1,8 @@
 """What a step costs on each workload, beside the least that one can cost: ``python -m fastls bench``.
 
 The least is equal-weight SGD: one encoder forward and backward, each decoder once forward and backward. All methods
-take the same batches in turn, see `fastls.experiments.timing`; the targets say how close to that least each should be.
+take the same batches in turn, see `fastls.experiments.measuring.timing`; the targets say how close to that least each
+should be.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,13 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from fastls.experiments.frames import provenance
-from fastls.experiments.memory import MemoryConfig, execute_memory
-from fastls.experiments.step_profile import ProfileConfig, execute_profile
-from fastls.experiments.store import Run, RunStore
-from fastls.experiments.sweeps import Protocol
-from fastls.experiments.tables import format_table, median_interval, seconds_by_round, to_markdown, write_table
-from fastls.experiments.timing import (
+from fastls.experiments.measuring.memory import MemoryConfig, execute_memory
+from fastls.experiments.measuring.profile import ProfileConfig, execute_profile
+from fastls.experiments.measuring.timing import (
     IN_TURN,
     LR,
     METHODS,
@@ -28,6 +25,16 @@ from fastls.experiments.timing import (
     TimingConfig,
     execute_timing,
 )
+from fastls.experiments.reporting.frames import provenance
+from fastls.experiments.reporting.tables import (
+    format_table,
+    median_interval,
+    seconds_by_round,
+    to_markdown,
+    write_table,
+)
+from fastls.experiments.training.store import Run, RunStore
+from fastls.experiments.training.sweeps import Protocol
 
 PEER = "TorchJD MGDA"
 DATA_SETS = {"multimnist": "multimnist", "cifar10": "cifar10", "cityscapes": "cityscapes", "bert": "stsb"}

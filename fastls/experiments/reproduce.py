@@ -16,8 +16,8 @@ import nbformat
 import yaml
 
 from fastls.environment import resolve_device, usable_cores
-from fastls.experiments.notebooks import check_parameters, execute, read_script, stamp
-from fastls.experiments.store import STORED_ONLY
+from fastls.experiments.notebook_runner import check_parameters, execute, read_script, stamp
+from fastls.experiments.training.store import STORED_ONLY
 from fastls.paths import ROOT, write_atomically
 
 COMMITTED = ("paper", "record")  # profiles whose figures and runs go where git keeps them

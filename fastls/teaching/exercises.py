@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from fastls.experiments.notebooks import read_script, tags
+from fastls.experiments.notebook_runner import read_script, tags
 from fastls.paths import ROOT, write_atomically
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"

@@ -19,8 +19,8 @@ from torch import Tensor
 from fastls.algorithms.line_search import Backtracking, Phi, SearchResult, Slopes
 from fastls.algorithms.multitask_optimizer import StepRecord
 from fastls.algorithms.optimizers import FBLS
-from fastls.experiments.planes import TASK_STYLES
-from fastls.experiments.style import WIDTH, share_legend, sign, use_style
+from fastls.experiments.reporting.planes import TASK_STYLES
+from fastls.experiments.reporting.style import WIDTH, share_legend, sign, use_style
 from fastls.models.quadratic import quadratics
 
 START = 2.0  # z, whatever the gain

@@ -1,9 +1,9 @@
 """Runs with made-up rows, for the tests of frames, figures and tables."""
 
-from fastls.experiments.runs import RunConfig
-from fastls.experiments.store import Run
-from fastls.experiments.sweeps import SEARCH
-from fastls.experiments.timing import METHODS
+from fastls.experiments.measuring.timing import METHODS
+from fastls.experiments.training.config import RunConfig
+from fastls.experiments.training.store import Run
+from fastls.experiments.training.sweeps import SEARCH
 
 HEADER = {
     "key": "0123456789abcdef",
@@ -14,6 +14,7 @@ HEADER = {
 
 def make_run(method, lr, seed, final_loss, epochs=3, n_train=512, share=1.0, diverged=False, **options) -> Run:
     """Both tasks fall linearly to `final_loss` (right: 0.1 above left) and errors to a tenth of it."""
+    options = ({"direction": None} if method == "EqualWeight" else {}) | options
     config = RunConfig("multimnist", "digits", n_train, 128, method, lr, epochs, seed, **options)
     rows = []
     for epoch in range(1, epochs + 1):

@@ -6,8 +6,8 @@ from synthetic import HEADER, timing_run
 
 from fastls.experiments import bench
 from fastls.experiments.bench import PEER, TARGETS, compare_steps, judge_target, judge_targets, make_timing
-from fastls.experiments.store import Run, RunStore
-from fastls.experiments.timing import IN_TURN, METHODS, RETIRED, WARM_START
+from fastls.experiments.measuring.timing import IN_TURN, METHODS, RETIRED, WARM_START
+from fastls.experiments.training.store import Run, RunStore
 
 SECONDS = {"EqualWeight": 1.0, "SGD": 2.0, "BLS": 4.0, "MGDA-UB": 1.05, "FBLS": 1.1}
 

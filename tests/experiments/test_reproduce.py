@@ -10,7 +10,7 @@ import yaml
 from notebook_writer import PARAMETERS, write_repository, writes
 
 from fastls.experiments import reproduce as runner
-from fastls.experiments.notebooks import check_notebook_pair
+from fastls.experiments.notebook_runner import check_notebook_pair
 from fastls.experiments.reproduce import Job, Result, format_results, plan, reproduce, run_job, write_notebooks
 
 

@@ -9,7 +9,7 @@ from papermill.translators import papermill_translators
 
 from fastls import paths
 from fastls.__main__ import main
-from fastls.experiments.notebooks import code_cells, read_script, tags
+from fastls.experiments.notebook_runner import code_cells, read_script, tags
 from fastls.experiments.reproduce import find_scripts, notebook_parameters
 from fastls.paths import NOTEBOOKS
 from fastls.teaching import exercises

@@ -7,7 +7,7 @@ import torch
 from nbclient import NotebookClient
 
 from fastls.algorithms.line_search import satisfies_armijo
-from fastls.experiments import style
+from fastls.experiments.reporting import style
 from fastls.teaching.panel import Setting, armijo_panel, interactive_panel, panel_row, take_step
 
 SETTINGS = [

@@ -1,0 +1,1 @@
+"""Seconds, memory and passes of a step."""

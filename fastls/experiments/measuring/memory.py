@@ -1,0 +1,107 @@
+"""Peak memory of the methods: the weights, buffers, activations and gradients that a training holds at once.
+
+On a GPU torch's allocator counts; on a CPU the allocations and releases that torch's profiler saw are added up, so that
+the result does not depend on the machine's other work.
+"""
+
+import gc
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch.autograd.profiler import profile, record_function
+
+from fastls.experiments.measuring.timing import METHODS, RETIRED, TimingConfig
+from fastls.experiments.training.store import Run, RunStore
+from fastls.experiments.training.sweeps import Protocol
+from fastls.experiments.training.training import Training, load_data_of, make_header
+
+MEGABYTE = 1e6
+MADE = "fastls: the network stands"  # mark in the profile
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """A measurement of memory; its hash is the key of the stored run.
+
+    Attributes:
+        protocol: data, batch size, device and options; its sweep is not used.
+        methods: what is measured, `RETIRED` ones excepted.
+    """
+
+    protocol: Protocol
+    methods: tuple[str, ...] = METHODS
+
+    @property
+    def label(self) -> str:
+        return f"{self.protocol.dataset}-memory"
+
+    @property
+    def identity(self) -> dict:
+        identity = TimingConfig(self.protocol, rounds=1, methods=self.methods).identity
+        return {name: value for name, value in identity.items() if name not in ("n_train", "rounds")}
+
+
+def execute_memory(config: MemoryConfig, store: RunStore) -> Run:
+    """Measure, save whole, and return a run with a row per method; nothing is measured twice.
+
+    A row holds ``peak_mb``, the most that the network and two steps of it held at once, while the steps were taken; the
+    second finds what a method keeps from step to step.
+
+    Raises:
+        StoreError: the stored file is corrupt.
+        DataError: the data set is missing or damaged.
+    """
+    return store.get_or_make(config.label, config.identity, lambda: _measure(config))
+
+
+def _measure(config: MemoryConfig) -> tuple[dict, list[dict]]:
+    size = config.protocol
+    data = load_data_of(size)
+    batch = replace(data, train=data.train.first(size.batch_size))
+    rows = []
+    for method in (method for method in config.methods if method not in RETIRED):
+        run = TimingConfig(size, rounds=1).method_config(method)
+        peak = measure_peak(partial(Training, run, batch), _take_two_steps, size.device)
+        rows.append({"method": method, "peak_mb": round(peak / MEGABYTE, 2)})
+    return make_header(data, size.device), rows
+
+
+def _take_two_steps(training: Training) -> None:
+    for epoch in (1, 2):
+        training.train_epoch(epoch)
+
+
+def measure_peak(make: Callable[[], Any], work: Callable[[Any], None], device: str) -> int:
+    """Bytes: the most that tensors of `make` and of `work` on its result held at once on a device, during `work`.
+
+    What `make` lets go of does not count: a network of two stages begins as one of four.
+    """
+    gc.collect()  # the network that was measured before must not be released in the midst
+    if device == "cuda":
+        before = torch.cuda.memory_allocated()
+        made = make()
+        torch.cuda.reset_peak_memory_stats()
+        work(made)
+        return torch.cuda.max_memory_allocated() - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes its log into the notebook
+    with profile(profile_memory=True) as profiler:
+        made = make()
+        with record_function(MADE):
+            pass
+        work(made)
+    with TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text())["traceEvents"]
+    (start,) = [event["ts"] for event in events if event["name"] == MADE]
+    changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event["name"] == "[memory]")
+    held = accumulate(size for _, size in changes)
+    return max(total for (when, _), total in zip(changes, held, strict=True) if when >= start)

@@ -1,0 +1,1 @@
+"""From rows to frames, intervals, verdicts, tables and curves, in one style."""

@@ -1,0 +1,132 @@
+"""Figures from rows. Every function returns the figure and the table that it draws, so that tests look at numbers."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fastls.experiments.reporting.frames import CONSTANT, METRICS, tell_seeds
+from fastls.experiments.reporting.style import (
+    METRIC_LABELS,
+    draw_with_band,
+    line_style,
+    new_figure,
+    plain_ticks,
+    share_legend,
+    share_limits,
+    sign,
+    spread_markers,
+    whole_epochs,
+)
+
+FEW = 4  # step sizes that can stand on the axis themselves; decades may not lie between them
+
+
+def draw_samples(images: np.ndarray, captions: list[str], source: str) -> tuple[Figure, pd.DataFrame]:
+    """A row of images, (N, H, W) grey or (N, H, W, 3) colour in 0..255, each under its caption."""
+    figure, axes = new_figure(len(images), height=1.8)
+    for panel, image, caption in zip(axes, images, captions, strict=True):
+        panel.imshow(image, cmap="gray_r", vmin=0, vmax=255)
+        panel.set(xticks=[], yticks=[], title=caption)
+        panel.grid(False)
+        panel.spines[:].set_visible(False)
+    sign(figure, source)
+    return figure, pd.DataFrame({"caption": captions, "mean pixel": images.reshape(len(images), -1).mean(axis=1)})
+
+
+def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.DataFrame]:
+    """Final metrics of the constant-step methods against their step size; the searches as horizontal lines.
+
+    Points and lines are means over seeds; error bars and bands span all seeds. Seeds that diverged are left out, and
+    a dagger stands over a step where there are any.
+    """
+    final = frame[frame["final"]]
+    table = _summarize(final, ["variant", "lr"])
+    diverged = final.groupby("lr")["diverged"].any()
+    steps = sorted(final.loc[final["variant"].isin(CONSTANT), "lr"].unique())
+    figure, axes = new_figure(4)
+    for panel, metric in zip(axes, METRICS, strict=True):
+        for name in [name for name in CONSTANT if name in set(final["variant"])]:
+            rows = table.loc[name].sort_index()
+            spread = [rows[(metric, "mean")] - rows[(metric, "min")], rows[(metric, "max")] - rows[(metric, "mean")]]
+            panel.errorbar(rows.index, rows[(metric, "mean")], yerr=spread, capsize=2, label=name, **line_style(name))
+        for name in sorted(set(final["variant"]) - set(CONSTANT)):
+            row = table.loc[name].iloc[0]
+            style = line_style(name)
+            panel.axhline(row[(metric, "mean")], color=style["color"], linestyle=style["linestyle"], label=name)
+            panel.axhspan(row[(metric, "min")], row[(metric, "max")], color=style["color"], alpha=0.15, linewidth=0)
+        for step in diverged.index[diverged]:
+            panel.text(step, 0.98, "†", transform=panel.get_xaxis_transform(), ha="center", va="top")
+        panel.set(xscale="log", yscale="log", xlabel="constant step size", title=METRIC_LABELS[metric])
+        if len(steps) <= FEW:
+            panel.set_xticks(steps, [f"{step:.2g}" for step in steps])
+            panel.xaxis.minorticks_off()
+    share_limits(axes)
+    plain_ticks(axes)
+    share_legend(figure, axes[0])
+    caption = f"mean of the tasks over {tell_seeds(final, 'bars and bands')}"
+    sign(figure, f"{caption}{' · † some seeds diverged' if diverged.any() else ''}\n{source}")
+    return figure, table
+
+
+def draw_learning_curves(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> tuple[Figure, pd.DataFrame]:
+    """Metrics against epochs, one line for each label of `lines`: mean over runs, band from the lowest to the highest.
+
+    Args:
+        frame: epochs of runs, with a column ``label``.
+        source: provenance.
+        lines: label -> variant whose style it takes.
+    """
+    table = _summarize(frame[~frame["diverged"]], ["label", "epoch"])
+    figure, axes = new_figure(4)
+    for panel, metric in zip(axes, METRICS, strict=True):
+        for label, name in _drawn(lines, table):
+            rows = table.loc[label]
+            style = line_style(name) | spread_markers(len(rows)) | {"label": label}
+            draw_with_band(panel, rows[(metric, "mean")], rows[(metric, "min")], rows[(metric, "max")], style)
+        panel.set(xlabel="epoch", yscale="log", title=METRIC_LABELS[metric])
+    share_limits(axes)
+    plain_ticks(axes)
+    whole_epochs(axes)
+    share_legend(figure, axes[0])
+    sign(figure, f"mean of the tasks, bands from the lowest to the highest run · {_count_runs(frame, lines)}\n{source}")
+    return figure, table
+
+
+def draw_step_sizes(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> tuple[Figure, pd.DataFrame]:
+    """Step size (median, band from 5 % to 95 %), share of steps at the bound, trials and median gain, by epoch."""
+    columns = ["step_median", "step_p05", "step_p95", "share_at_bound", "trials", "gain_median"]
+    table = frame[~frame["diverged"]].groupby(["label", "epoch"])[columns].mean()
+    figure, axes = new_figure(4)
+    for label, name in _drawn(lines, table):
+        rows = table.loc[label]
+        style = line_style(name) | spread_markers(len(rows)) | {"label": label}
+        draw_with_band(axes[0], rows["step_median"], rows["step_p05"], rows["step_p95"], style)
+        axes[1].plot(rows.index, rows["share_at_bound"], **style)
+        axes[2].plot(rows.index, rows["trials"], **style)
+        axes[3].plot(rows.index, rows["gain_median"].astype(float), **style)  # parameter-space methods have none
+    axes[0].set(xlabel="epoch", yscale="log", title="step size η (median, 5-95 %)")
+    axes[1].set(xlabel="epoch", ylim=(-0.03, 1.03), title="share of steps at the bound")
+    axes[2].set(xlabel="epoch", ylim=(0, None), title="trials per step")
+    axes[3].set(xlabel="epoch", yscale="log", title="median gain ‖Jᵀd_z‖²/‖d_z‖²")
+    whole_epochs(axes)
+    share_legend(figure, axes[0])
+    sign(figure, f"steps of an epoch, mean over runs · {_count_runs(frame, lines)}\n{source}")
+    return figure, table
+
+
+def _drawn(lines: dict[str, str], table: pd.DataFrame) -> list[tuple[str, str]]:
+    """The lines that have an epoch to show: one whose runs all diverged in the first has none."""
+    return [(label, name) for label, name in lines.items() if label in table.index.get_level_values(0)]
+
+
+def _count_runs(frame: pd.DataFrame, lines: dict[str, str]) -> str:
+    """How many runs stand behind each line."""
+    counts = frame[frame["epoch"] == 1].groupby("label").size()
+    if counts.nunique() == 1:
+        return f"n = {counts.iloc[0]} runs a line"
+    return "runs: " + ", ".join(f"{label} ({counts[label]})" for label in lines)
+
+
+def _summarize(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Mean, lowest, highest and number of runs of every metric."""
+    return frame.groupby(by)[list(METRICS)].agg(["mean", "min", "max", "count"])

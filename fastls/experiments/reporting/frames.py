@@ -1,0 +1,126 @@
+"""Rows of runs as data frames, and the line of provenance that every figure and table carries."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from fastls.experiments.training.store import Run
+
+METRICS = ("train_loss", "test_loss", "train_error", "test_error")
+CONSTANT = ("EqualWeight", "SGD", "MGDA-UB")  # variants with a step size to choose
+PAPER_BATCH = 256
+# What a variant is called by -> field that is then set.
+OPTIONS = {"gain": "match_gain", "doubling": "growth", "RMS": "preconditioner", "decay": "decay_every"}
+
+
+class MixedDataError(ValueError):
+    """Runs on different data or devices were about to share a figure or table."""
+
+
+def to_frame(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row per run and epoch: configuration, the row's own values, and each of `METRICS` averaged over the tasks.
+
+    Columns of note: ``variant`` (method, with "+decay" where the bound decays), ``final`` (last epoch of its run),
+    ``lr`` (the configured one; that of an epoch, which may have decayed, is ``bound``). A diverged run has one last
+    row with ``diverged`` true and no metrics.
+    """
+    frame = pd.DataFrame(
+        [
+            row | {"bound": row.get("lr"), "variant": variant(run.config)} | run.config
+            for run in runs
+            for row in run.rows
+        ]
+    )
+    for metric in METRICS:
+        tasks = [column for column in frame if column.startswith(f"{metric}_")]
+        frame[metric] = frame[tasks].mean(axis=1)
+    frame["final"] = (frame["epoch"] == frame["epochs"]) | frame["diverged"]
+    return frame
+
+
+def variant(config: dict) -> str:
+    """The name under which a figure shows a run."""
+    return config["method"] + "".join(f"+{what}" for what, field in OPTIONS.items() if field in config)
+
+
+def provenance(runs: Sequence[Run]) -> str:
+    """Data, sizes, epochs and device of these runs, in one line.
+
+    Raises:
+        MixedDataError: the runs were not made from the same data.
+    """
+    first = runs[0]
+    check_same(runs, "data", [run.header["data"]["fingerprint"] for run in runs])
+    check_same(runs, "device", [run.config["device"] for run in runs])
+    config, environment = first.config, first.header["environment"]
+    parts = [first.header["data"]["description"], *_describe_size(config)]
+    if "epochs" not in config:
+        parts.append(environment["device"])
+        parts += [f"{environment['threads']} threads"] if config["device"] == "cpu" else []
+    return " · ".join([*parts, config["device"]])
+
+
+def _describe_size(config: dict) -> list[str]:
+    """What there is of images, epochs and rounds, a batch that is not the paper's, and options."""
+    parts, things = [], "pairs" if config.get("dataset") == "stsb" else "images"
+    if "n_train" in config:
+        parts.append(f"{config['n_train']:,} training {things}")
+    if "epochs" in config:
+        looked_at = min(config["n_train"], config["n_test"])
+        parts[-1] += f" (train metrics on {looked_at:,} of them)"
+        parts += [f"{config['n_test']:,} test {things}", f"{config['epochs']} epochs"]
+    if "rounds" in config:
+        parts.append(f"{config['rounds']} interleaved {'epochs' if 'n_train' in config else 'steps'} a method")
+    batch_size = config.get("batch_size", PAPER_BATCH)
+    if batch_size != PAPER_BATCH or "n_train" not in config:
+        parts.append(f"batches of {batch_size}")
+    options = config.get("data_options", {}) | config.get("model_options", {})
+    return parts + [f"{name}: {value}" for name, value in options.items()]
+
+
+def tell_seeds(frame: pd.DataFrame, spread: str | None = None) -> str:
+    """How many seeds a mean is over and, where there are several, what of the figure shows their spread."""
+    count = frame["seed"].nunique()
+    shown = f", {spread} from the lowest to the highest" if spread and count > 1 else ""
+    return f"n = {count} seed{'s' * (count > 1)}{shown}"
+
+
+def check_same(runs: Sequence[Run], what: str, values: list[str]) -> None:
+    """Raise `MixedDataError` unless the values, one a run, are equal."""
+    if len(set(values)) > 1:
+        files = ", ".join(f"{run.header['key']}: {value}" for run, value in zip(runs, values, strict=True))
+        raise MixedDataError(f"Runs in one figure or table must share their {what}, found {files}.")
+
+
+def label_searches(
+    constant: pd.DataFrame, betas: pd.DataFrame | None = None, also: dict[str, float] | None = None
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Epochs of the searches, and from `betas` of `also`, method -> β, with a column ``label``; and label -> style."""
+    plain = constant[~constant["variant"].isin(CONSTANT)]
+    parts, lines = [plain.assign(label=plain["variant"])], {name: name for name in sorted(set(plain["variant"]))}
+    for name, beta in (also or {}).items():
+        label = f"{name}, β = {beta:g}"
+        parts.append(betas[(betas["variant"] == name) & (betas["beta"] == beta)].assign(label=label))
+        lines[label] = "FBLS, other β" if name == "FBLS" else name
+    return pd.concat(parts, ignore_index=True), lines
+
+
+def find_best_step(final: pd.DataFrame, name: str) -> float:
+    """The constant step of a variant with the least final test loss, mean over seeds, of those without a divergence."""
+    losses = final[final["variant"] == name].groupby("lr")["test_loss"]
+    return losses.agg(lambda values: values.mean(skipna=False)).idxmin()
+
+
+def label_constant_steps(constant: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Epochs of each constant-step method at its best step by final test loss, and of SGD at its smallest; as above."""
+    final = constant[constant["final"]]
+    parts, lines = [], {}
+    for name in [name for name in ("SGD", "EqualWeight", "MGDA-UB") if name in set(final["variant"])]:
+        best, smallest = find_best_step(final, name), final.loc[final["variant"] == name, "lr"].min()
+        shown = {best: (f"{name} {best:g} (best)", name)}
+        if name == "SGD" and smallest not in shown:
+            shown[smallest] = (f"SGD {smallest:g} (smallest)", "SGD, smallest")
+        for step, (label, style) in shown.items():
+            parts.append(constant[(constant["variant"] == name) & (constant["lr"] == step)].assign(label=label))
+            lines[label] = style
+    return pd.concat(parts, ignore_index=True), lines

@@ -1,0 +1,39 @@
+"""A few images of a data set, kept in the store, so that they can be drawn where the data set is not."""
+
+import base64
+from dataclasses import replace
+
+import numpy as np
+
+from fastls.experiments.training.store import Run, RunStore
+from fastls.experiments.training.sweeps import Protocol
+from fastls.experiments.training.training import load_data_of, make_header
+
+
+def store_samples(protocol: Protocol, store: RunStore, count: int = 8) -> Run:
+    """The first test images with their labels, a row each: ``pixels`` (base64 of uint8), ``shape``, ``labels``."""
+    label, config = (
+        f"{protocol.dataset}-samples",
+        {"dataset": protocol.dataset, "source": protocol.source, "count": count},
+    )
+    return store.get_or_make(label, config, lambda: _take_samples(protocol, count))
+
+
+def _take_samples(protocol: Protocol, count: int) -> tuple[dict, list[dict]]:
+    data = load_data_of(replace(protocol, device="cpu"))
+    split = data.test.first(count)
+    rows = [
+        {
+            "pixels": base64.b64encode(image.numpy().tobytes()).decode(),
+            "shape": list(image.shape),
+            "labels": {task: int(target[i]) for task, target in split.targets.items()},
+        }
+        for i, image in enumerate(split.images)
+    ]
+    return make_header(data, "cpu"), rows
+
+
+def read_samples(run: Run) -> tuple[np.ndarray, list[dict]]:
+    """Images (N, C, H, W) uint8 and their labels by task."""
+    images = [np.frombuffer(base64.b64decode(row["pixels"]), np.uint8).reshape(row["shape"]) for row in run.rows]
+    return np.stack(images), [row["labels"] for row in run.rows]

@@ -1,0 +1,1 @@
+"""What one notebook needs of its own: a folder a notebook."""

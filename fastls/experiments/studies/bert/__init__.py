@@ -1,0 +1,1 @@
+"""What notebook 06_bert_timing needs of its own."""

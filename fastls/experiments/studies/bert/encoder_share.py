@@ -1,0 +1,228 @@
+"""Claim 2: the larger the encoder beside the decoders, the more FBLS saves. Measured steps against counted passes.
+
+Two ways to change the encoder's share of the cost: its layers, with the decoders fixed, and the width of the decoders,
+with the encoder fixed. The prediction needs no timing of a method: one forward and one backward of the encoder and of a
+decoder are measured, and a method's step is the sum of the passes that it counted.
+"""
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+from torch import Tensor
+from tqdm import tqdm
+
+from fastls.algorithms.spaces import task_loss, trainable
+from fastls.datasets.common import MultiTaskData
+from fastls.experiments.measuring.timing import TimingConfig, count_passes, turned
+from fastls.experiments.reporting.style import new_figure, plain_ticks, share_legend, sign
+from fastls.experiments.reporting.tables import judge_better, median_interval
+from fastls.experiments.training.store import Run, RunStore
+from fastls.experiments.training.sweeps import Protocol
+from fastls.experiments.training.training import PASSES, Training, load_data_of, make_header, synchronize
+from fastls.models.multitask import MultiTaskModel
+
+METHODS = ("SGD", "BLS", "FBLS")
+RIVALS = ("SGD", "BLS")
+
+
+@dataclass(frozen=True)
+class ShareConfig:
+    """A measurement of steps over models of different shares; its hash is the key of the stored run.
+
+    Attributes:
+        protocol: data, batch size and device, and the model's other options.
+        layers: of the encoder, with decoders of the width `decoder_width`.
+        decoder_widths: with an encoder of the fewest of `layers`.
+        rounds: measured steps per model and method.
+        lr: of SGD.
+    """
+
+    protocol: Protocol
+    layers: tuple[int, ...]
+    decoder_width: int
+    decoder_widths: tuple[int, ...]
+    rounds: int
+    lr: float
+
+    @property
+    def label(self) -> str:
+        return f"{self.protocol.dataset}-encoder-share"
+
+    @property
+    def identity(self) -> dict:
+        models = [list(model) for model in self.models]
+        return TimingConfig(self.protocol, self.rounds, METHODS, self.lr).identity | {"models": models}
+
+    @property
+    def models(self) -> list[tuple[str, int, int]]:
+        """What varies, layers, width of the decoders."""
+        by_layers = [("layers", layers, self.decoder_width) for layers in self.layers]
+        return by_layers + [("decoder_width", min(self.layers), width) for width in self.decoder_widths]
+
+    def timing(self, layers: int, decoder_width: int) -> TimingConfig:
+        options = dict(self.protocol.model_options) | {"layers": layers, "decoder_width": decoder_width}
+        protocol = replace(self.protocol, model_options=tuple(options.items()))
+        return TimingConfig(protocol, self.rounds, METHODS, self.lr)
+
+
+def execute_share(config: ShareConfig, store: RunStore) -> Run:
+    """Measure, save whole, and return a run with a row per model, round and method; nothing is measured twice.
+
+    A row holds the ``seconds`` of the method's step, its counted passes, and ``seconds_<pass>`` of one pass each,
+    measured in the same round.
+
+    Raises:
+        StoreError: the stored file is corrupt.
+        DataError: the data set is missing or damaged.
+    """
+    return store.get_or_make(config.label, config.identity, lambda: _measure_share(config))
+
+
+def _measure_share(config: ShareConfig) -> tuple[dict, list[dict]]:
+    size = config.protocol
+    data = load_data_of(size)
+    rows = []
+    for varied, layers, decoder_width in tqdm(config.models, desc="encoder's share", unit="model"):
+        model = {"varied": varied, "layers": layers, "decoder_width": decoder_width}
+        rows += [model | row for row in _measure_model(config.timing(layers, decoder_width), data)]
+    return make_header(data, size.device), rows
+
+
+def _measure_model(timing: TimingConfig, data: MultiTaskData) -> list[dict]:
+    trainings = {method: Training(timing.method_config(method), data) for method in METHODS}
+    rows = []
+    for turn in range(timing.rounds + 1):  # the first warms up
+        passes = measure_passes(trainings["FBLS"])
+        for method in turned(METHODS, turn):
+            records, seconds = trainings[method].train_epoch(turn + 1)
+            row = {"round": turn, "method": method, "seconds": round(seconds / len(records), 5)}
+            rows.append(row | count_passes(trainings[method], records) | passes)
+    return [row for row in rows if row["round"] > 0]
+
+
+def measure_passes(training: Training) -> dict[str, float]:
+    """Seconds of one pass each, ``seconds_encoder_forward`` and so on: means over a round's batches; nothing moves."""
+    train, config = training.data.train, training.config
+    batches = train.batches(torch.arange(len(train)), config.batch_size, training=True)
+    training.model.train()
+    seconds = [_time_passes(training.model, inputs, targets, config.device) for inputs, targets in batches]
+    return {f"seconds_{name}": round(mean, 6) for name, mean in pd.DataFrame(seconds).mean().items()}
+
+
+def _time_passes(model: MultiTaskModel, inputs, targets: dict[str, Tensor], device: str) -> dict[str, float]:
+    times = [_now(device)]
+    z = model.encoder(inputs)
+    times.append(_now(device))
+    copies = [z.detach().requires_grad_() for _ in model.tasks]
+    decoders = zip(model.decoders.items(), copies, strict=True)
+    losses = [task_loss(model, task, decoder(copy), targets) for (task, decoder), copy in decoders]
+    times.append(_now(device))
+    owned = [parameter for decoder in model.decoders.values() for parameter in trainable(decoder).values()]
+    latent = torch.autograd.grad(sum(losses), [*copies, *owned])[0]
+    times.append(_now(device))
+    torch.autograd.grad(z, list(trainable(model.encoder).values()), latent, allow_unused=True)
+    times.append(_now(device))
+    encoder_forward, all_forward, all_backward, encoder_backward = np.diff(times)
+    decoder_forward, decoder_backward = all_forward / len(losses), all_backward / len(losses)
+    return dict(zip(PASSES, (encoder_forward, encoder_backward, decoder_forward, decoder_backward), strict=True))
+
+
+def _now(device: str) -> float:
+    synchronize(device)
+    return time.perf_counter()
+
+
+def compare_shares(run: Run) -> pd.DataFrame:
+    """A row per model: the encoder's share of one forward and backward of the model, and FBLS / SGD and FBLS / BLS.
+
+    Ratios, measured and predicted, are medians over the rounds, each taken within its round; ``low`` and ``high`` are
+    the ends of the measured ones' 95 % intervals.
+    """
+    frame = pd.DataFrame(run.rows)
+    frame["predicted"] = sum(frame[name] * frame[f"seconds_{name}"] for name in PASSES)
+    table = []
+    for (varied, layers, decoder_width), rows in frame.groupby(["varied", "layers", "decoder_width"], sort=False):
+        measured, predicted = (rows.pivot(index="round", columns="method", values=v) for v in ("seconds", "predicted"))
+        # every method runs each decoder backward once a step
+        share = float(encoder_share(rows, tasks=rows["decoder_backward"]).median())
+        line = {"varied": varied, "layers": layers, "decoder_width": decoder_width, "share": share}
+        for rival in RIVALS:
+            ratio, low, high = median_interval(measured["FBLS"] / measured[rival])
+            line |= {f"FBLS / {rival}": ratio, f"low, {rival}": low, f"high, {rival}": high}
+            line[f"predicted, {rival}"] = float((predicted["FBLS"] / predicted[rival]).median())
+        trials = rows.groupby("method")["trials"].mean()
+        table.append(line | {"trials of BLS": trials["BLS"], "trials of FBLS": trials["FBLS"], "n": len(measured)})
+    return pd.DataFrame(table)
+
+
+def encoder_share(rows: pd.DataFrame, tasks) -> pd.Series:
+    """Share of the encoder in one forward and backward of the whole model, a value a row of `measure_passes`."""
+    encoder = rows["seconds_encoder_forward"] + rows["seconds_encoder_backward"]
+    decoders = tasks * (rows["seconds_decoder_forward"] + rows["seconds_decoder_backward"])
+    return encoder / (encoder + decoders)
+
+
+def judge_shares(table: pd.DataFrame, rival: str) -> dict:
+    """Claim 2: FBLS saves more at the largest share than at the smallest; the interval is from end to end of theirs."""
+    small, large = (table.loc[table["share"].agg(which)] for which in ("idxmin", "idxmax"))
+    low = large[f"low, {rival}"] - small[f"high, {rival}"]
+    high = large[f"high, {rival}"] - small[f"low, {rival}"]
+    return {
+        "claim": 2,
+        "statement": f"FBLS / {rival} is lower where the encoder's share is larger",
+        "measured": f"{large[f'FBLS / {rival}']:.2f} at a share of {large['share']:.3f}, "
+        f"{small[f'FBLS / {rival}']:.2f} at {small['share']:.3f}",
+        "difference": large[f"FBLS / {rival}"] - small[f"FBLS / {rival}"],
+        "low": low,
+        "high": high,
+        "n": int(table["n"].min()),
+        "verdict": judge_better(low, high),
+    }
+
+
+# what varies -> label, style: black and brown, since the colours of the methods mean something else
+SERIES = {
+    "layers": ("layers", {"color": "0.1", "marker": "o"}, "-", (8, -10)),
+    "decoder_width": ("decoder width", {"color": "#ca9161", "marker": "s"}, "--", (6, 6)),
+}
+SHARES = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995)  # ticks
+
+
+def draw_shares(table: pd.DataFrame, tasks: int, source: str) -> tuple[Figure, pd.DataFrame]:
+    """FBLS / SGD and FBLS / BLS against the encoder's share: measured as points with intervals, predicted as lines."""
+    figure, axes = new_figure(2, height=3.6)
+    for panel, rival in zip(axes, RIVALS, strict=True):
+        for varied in SERIES:
+            _draw_series(panel, table[table["varied"] == varied].sort_values("share"), rival, varied)
+        panel.set(xscale="logit", xlabel="encoder's share of a forward and backward of the model")
+        panel.set(yscale="log", title=f"time of a step, FBLS / {rival}")
+        panel.xaxis.set_major_locator(FixedLocator(SHARES))
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.xaxis.set_major_formatter(lambda share, _: f"{share:.4g}")
+        panel.margins(0.1, 0.15)
+    plain_ticks(axes)
+    limit = f"3/{1 + 2 * tasks}: encoder alone, backward = 2 forwards"
+    axes[0].axhline(3 / (1 + 2 * tasks), color="0.4", linewidth=1, linestyle=":", label=limit)
+    share_legend(figure, axes[0])
+    caption = "points: measured, medians of n = {} rounds with 95 % intervals · lines: counted passes × one pass each"
+    sign(figure, f"{caption.format(table['n'].min())}\n{source}")
+    return figure, table
+
+
+def _draw_series(panel, rows: pd.DataFrame, rival: str, varied: str) -> None:
+    label, style, line, place = SERIES[varied]
+    shares, ratios = rows["share"], rows[f"FBLS / {rival}"]
+    spread = [ratios - rows[f"low, {rival}"], rows[f"high, {rival}"] - ratios]
+    panel.plot(shares, rows[f"predicted, {rival}"], line, color=style["color"], label=f"{label}, predicted")
+    panel.errorbar(
+        shares, ratios, yerr=spread, linestyle="", markersize=4, capsize=2, label=f"{label}, measured", **style
+    )
+    for share, ratio, value in zip(shares, ratios, rows[varied], strict=True):
+        panel.annotate(
+            f"{value:,}", (share, ratio), place, textcoords="offset points", color=style["color"], fontsize=7
+        )

@@ -1,0 +1,104 @@
+"""What the notebook of BERT tells beside Table 3: which SGD the paper timed, and whether the timed loop learns."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fastls.experiments.reporting.frames import tell_seeds
+from fastls.experiments.reporting.style import CONSTANT_ANSWER, line_style, new_figure, share_legend, sign, whole_epochs
+from fastls.experiments.reporting.tables import median_interval, seconds_by_round
+from fastls.experiments.training.store import Run
+
+LATENT = ("MGDA-UB", "FBLS")
+PANELS = {"train_loss": "train loss", "test_loss": "dev loss", "pearson": "dev Pearson", "spearman": "dev Spearman"}
+
+
+def compare_readings(run: Run, printed: dict, tasks: int) -> pd.DataFrame:
+    """Both readings of the paper's SGD against its printed shares; a row per latent method and reading.
+
+    ``counted`` is the ratio of encoder passes alone where a backward costs two forwards. Two ways to arrive at the
+    printed share instead: ``needed backward``, another cost of it in forwards (it cancels with a forward a task), and
+    ``needed overhead``, time in forwards that every method spends outside the encoder; below zero there is none.
+    """
+    seconds, latent_cost = seconds_by_round(run), 1 + 2
+    table = []
+    for method in LATENT:
+        share = printed[method] / printed["SGD"]
+        for reading, forwards in (("SGD", 1), ("SGD, T forwards", tasks)):
+            ratio, low, high = median_interval(seconds[method] / seconds[reading])
+            cost = forwards + 2 * tasks
+            table.append(
+                {
+                    "ratio": f"{method} / SGD",
+                    "encoder forwards of SGD": forwards,
+                    "paper": share,
+                    "counted": latent_cost / cost,
+                    "ours": ratio,
+                    "low": low,
+                    "high": high,
+                    "needed backward": (1 - share) / (share * tasks - 1) if forwards == 1 else None,
+                    "needed overhead": (share * cost - latent_cost) / (1 - share),
+                    "n": len(seconds),
+                }
+            )
+    return pd.DataFrame(table)
+
+
+def describe_readings(readings: pd.DataFrame) -> list[str]:
+    """A sentence per latent method: the paper's share, ours under both readings, and which of them is nearer to it."""
+    sentences = []
+    for name, (shared, separate) in ((name, rows.to_dict("records")) for name, rows in readings.groupby("ratio")):
+        ours = [f"{row['ours']:.2f} ({row['low']:.2f} to {row['high']:.2f})" for row in (shared, separate)]
+        nearer = min((shared, separate), key=lambda row: abs(row["ours"] - row["paper"]))
+        reading = "one forward for all tasks" if nearer is shared else "a forward a task"
+        sentences.append(
+            f"{name}: the paper prints {shared['paper']:.2f}; measured here {ours[0]} with one forward for all tasks "
+            f"and {ours[1]} with a forward a task. Nearer to the paper: **{reading}**."
+        )
+    return sentences
+
+
+def add_correlations(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame of runs with columns ``pearson`` and ``spearman`` of the dev set, means over the tasks, and ``label``."""
+    means = {name: frame.filter(like=f"test_{name}_").mean(axis=1) for name in ("pearson", "spearman")}
+    steps = frame["lr"].map("{:g}".format)
+    label = frame["variant"].where(frame["variant"] == "FBLS", frame["variant"] + " " + steps)
+    return frame.assign(**means, label=label)
+
+
+def tabulate_learning(frame: pd.DataFrame) -> pd.DataFrame:
+    """The last epoch of every method and step: means over seeds; a diverged run has no metrics."""
+    final = frame[frame["final"]].astype({"gain_median": float}).groupby("label", sort=False)
+    columns = ["train_loss", "test_loss", "pearson", "spearman", "step_median", "trials", "gain_median"]
+    table = final[columns].mean().assign(diverged=final["diverged"].sum(), n=final.size())
+    return table.reset_index().rename(
+        columns=PANELS | {"label": "method", "step_median": "step", "gain_median": "gain"}
+    )
+
+
+def draw_learning(frame: pd.DataFrame, answer: float, source: str) -> tuple[Figure, pd.DataFrame]:
+    """Losses and correlations by epoch, mean over seeds, a line a method and step; paler lines have smaller steps.
+
+    Args:
+        frame: epochs of the runs, see `add_correlations`.
+        answer: dev loss of the best constant answer, a level.
+        source: what is printed below.
+    """
+    table = frame[~frame["diverged"]].groupby(["label", "epoch"], sort=False)[list(PANELS)].mean()
+    figure, axes = new_figure(len(PANELS), height=3.1)
+    for label, runs in frame.groupby("label", sort=False):
+        if label not in table.index.get_level_values(0):
+            continue
+        rows, name = table.loc[label], runs["variant"].iloc[0]
+        steps = sorted(set(frame.loc[frame["variant"] == name, "lr"]))
+        paleness = 1 - (steps.index(runs["lr"].iloc[0]) + 1) / len(steps)
+        for panel, metric in zip(axes, PANELS, strict=True):
+            panel.plot(rows.index, rows[metric], label=label, alpha=1 - 0.7 * paleness, **line_style(name))
+    axes[1].axhline(answer, label="constant answer", **CONSTANT_ANSWER)
+    for panel, title in zip(axes, PANELS.values(), strict=True):
+        panel.set(xlabel="epoch", title=title)
+    whole_epochs(axes)
+    share_legend(figure, axes[1])
+    diverged = sorted(set(frame.loc[frame["diverged"], "label"]))
+    caption = f"mean of the tasks over {tell_seeds(frame)}"
+    sign(figure, f"{caption}{' · diverged: ' + ', '.join(diverged) if diverged else ''}\n{source}")
+    return figure, table

@@ -1,0 +1,235 @@
+"""Beyond the paper: which runs are compared, and how searches without a bound stand beside tuned constant steps."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from fastls.experiments.measuring.timing import TimingConfig, execute_timing
+from fastls.experiments.reporting.frames import to_frame
+from fastls.experiments.reporting.tables import compare_cost, mean_interval, median_interval, seconds_by_round
+from fastls.experiments.training.candidates import CHANGES, SEQUENTIAL
+from fastls.experiments.training.config import RunConfig
+from fastls.experiments.training.parallel import run_all
+from fastls.experiments.training.store import Run, RunStore
+from fastls.experiments.training.sweeps import FREE_RUNS, LR_UB, SEARCH, Protocol, block_run, gain_run
+from fastls.experiments.training.training import PASSES
+
+CONSTANT = ("EqualWeight", "MGDA-UB")
+FREE = tuple(FREE_RUNS)
+DOUBLED = "from twice the last step"
+REPEATED = 2  # so many of the best constant steps are repeated with every seed
+MARGIN = 0.03
+WITHIN = f"within {100 * MARGIN:.0f} %"
+MOST_COST = 1.10  # of a step, in steps of EqualWeight
+
+
+def run_comparison(protocol: Protocol, store: RunStore, jobs: int) -> list[Run]:
+    """Constant steps of EqualWeight and MGDA-UB, FBLS with its bound, and the searches without one.
+
+    Every constant step is run with the first seed; the `REPEATED` best of each method, by final test loss, with all.
+    """
+    first = [protocol.run(method, step, seed=0) for method in CONSTANT for step in protocol.step_sizes]
+    runs = run_all(first, store, jobs)
+    final = to_frame(runs).query("final")
+    again = [
+        protocol.run(method, step, seed)
+        for method in CONSTANT
+        for step in final[final["variant"] == method].nsmallest(REPEATED, "test_loss")["lr"]
+        for seed in range(1, protocol.seeds)
+    ]
+    searches = [
+        run
+        for seed in range(protocol.seeds)
+        for run in (
+            *(make(protocol, seed) for make in FREE_RUNS.values()),
+            protocol.run("FBLS", LR_UB, seed, **SEARCH),
+        )
+    ]
+    return runs + run_all([*again, *searches], store, jobs)
+
+
+def compare_with_tuned(frame: pd.DataFrame) -> pd.DataFrame:
+    """Final test loss of each search against the best tuned constant step of each rival, seed by seed.
+
+    A search that diverged with any seed does not hold.
+
+    The best step is that of the least mean of final test losses over all seeds, among the steps that have all seeds.
+    Errors, of classifications alone, are means at the same steps. A rival's best epoch, ``its best epoch``, is the
+    least mean over seeds that any epoch of that step had.
+    """
+    final = frame[frame["final"]]
+    rows = []
+    for search in (*FREE, "FBLS"):
+        ours = final[final["variant"] == search].set_index("seed")["test_loss"]
+        diverged = int(ours.isna().sum())
+        mean, low, high = mean_interval(ours)
+        for rival in CONSTANT:
+            step, losses = find_tuned(final, rival)
+            epochs = frame[(frame["variant"] == rival) & (frame["lr"] == step)].groupby("epoch")["test_loss"].mean()
+            ratio, ratio_low, ratio_high = mean_interval(ours / losses)
+            rows.append(
+                {
+                    "search": search,
+                    "test loss": mean,
+                    "low": low,
+                    "high": high,
+                    "rival": rival,
+                    "its best step": step,
+                    "its test loss": losses.mean(),
+                    "its best epoch": epochs.min(),
+                    "ratio": ratio,
+                    "low, ratio": ratio_low,
+                    "high, ratio": ratio_high,
+                    "n": len(ours),
+                    "diverged": diverged,
+                    WITHIN: "does not hold" if diverged else judge_margin(ratio, ratio_low, ratio_high),
+                    "test error": final[final["variant"] == search]["test_error"].mean(),
+                    "its test error": final[(final["variant"] == rival) & (final["lr"] == step)]["test_error"].mean(),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def execute_cost(protocol: Protocol, steps: int, rounds: int, store: RunStore) -> Run:
+    """EqualWeight, MGDA-UB, FBLS and the searches without a bound, timed in turn: some steps a round.
+
+    Constant steps take the smallest of the protocol, with which none diverges; their time does not depend on it.
+    """
+    small = replace(protocol, n_train=steps * protocol.batch_size)
+    methods = ("EqualWeight", "MGDA-UB", "FBLS", *FREE)
+    return execute_timing(TimingConfig(small, rounds, methods, min(protocol.step_sizes)), store)
+
+
+def compare_costs(run: Run) -> pd.DataFrame:
+    """A row a method: milliseconds a step, ratio to EqualWeight, trials and passes; and whether 1.10 is kept."""
+    seconds, rows = seconds_by_round(run), pd.DataFrame(run.rows)
+    counted = rows.groupby("method")[["trials", *PASSES]].mean().rename(columns=lambda name: name.replace("_", " "))
+    table = []
+    for method in ("MGDA-UB", "FBLS", *FREE):
+        ratio, low, high = median_interval(seconds[method] / seconds["EqualWeight"])
+        times = {"ms a step": 1000 * seconds[method].median() / rows["steps"].iloc[0], "/ EqualWeight": ratio}
+        judged = compare_cost(run, method, "EqualWeight", MOST_COST)
+        verdict = {"n": len(seconds), f"at most {MOST_COST:.2f}": judged["verdict"]}
+        table.append({"method": method} | times | {"low": low, "high": high} | verdict | counted.loc[method].to_dict())
+    return pd.DataFrame(table)
+
+
+def find_tuned(final: pd.DataFrame, rival: str) -> tuple[float, pd.Series]:
+    """The best constant step of a rival, and its final test losses by seed."""
+    losses = final[final["variant"] == rival].pivot(index="seed", columns="lr", values="test_loss")
+    step = losses.dropna(axis="columns").mean().idxmin()
+    return float(step), losses[step]
+
+
+def judge_margin(ratio: float, low: float, high: float) -> str:
+    """ "holds" where the ratio's interval ends at most `MARGIN` above 1, "does not hold" where it begins above, else
+    "undecided", as with one seed, with the side that the mean is on."""
+    if high <= 1 + MARGIN:
+        return "holds"
+    if low > 1 + MARGIN:
+        return "does not hold"
+    return "undecided, mean within" if ratio <= 1 + MARGIN else "undecided, mean above"
+
+
+def sensitivity_runs(
+    protocol: Protocol, bounds: Sequence[float], betas: Sequence[float], batch_sizes: Sequence[int], scales
+) -> dict[str, list[RunConfig]]:
+    """What is varied -> runs: bound or step size, β, batch size, scale of z, reduction, direction; with every seed.
+
+    EqualWeight has 0.1 where its step is not what is varied, FBLS its bound of 1.
+    """
+    runs = {"bound": [], "beta": [], "batch_size": [], "latent_scale": [], "loss": [], "direction": []}
+    for seed in range(protocol.seeds):
+        for bound in bounds:
+            plain = protocol.run("FBLS", bound, seed, **SEARCH)
+            decayed = replace(plain, decay_every=protocol.decay_every)
+            runs["bound"] += [protocol.run("EqualWeight", bound, seed), plain, decayed]
+            runs["bound"] += [gain_run(protocol, seed, bound)]
+        runs["bound"] += [block_run(protocol, seed)]
+        runs["beta"] += [make(protocol, seed, beta=beta) for beta in betas for make in (gain_run, block_run)]
+        for size in batch_sizes:
+            runs["batch_size"] += _all_methods(replace(protocol, batch_size=size), seed)
+        for scale in scales:
+            options = {"model_options": (("latent_scale", scale),) if scale != 1 else ()}
+            runs["latent_scale"] += _all_methods(replace(protocol, **options), seed)
+        runs["loss"] += _all_methods(replace(protocol, model_options=(("reduction", "sum"),)), seed)
+        for direction in ("mgda", "mean", "edm"):
+            runs["direction"] += [replace(make(protocol, seed), direction=direction) for make in (gain_run, block_run)]
+    return runs
+
+
+def candidate_runs(protocol: Protocol) -> list[RunConfig]:
+    """What candidates change, FBLS+gain and BlockFBLS, and every candidate; with every seed.
+
+    To begin at twice the last step is an option of the module itself, and beside the candidates for comparison.
+    """
+    runs = []
+    for seed in range(protocol.seeds):
+        plain, block = gain_run(protocol, seed), block_run(protocol, seed)
+        runs += [plain, block, replace(block, candidate=SEQUENTIAL)]
+        runs += [FREE_RUNS["FBLS+gain+doubling"](protocol, seed)]
+        runs += [replace(plain, candidate=name) for name in CHANGES]
+    return runs
+
+
+def compare_candidates(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row a candidate: final test loss, its ratio to that of what it changes, seed by seed, trials a step, verdict.
+
+    The ratio is a geometric mean with the 95 % t-interval of its logarithm, since some are a hundred times others.
+    "better" where the interval ends below 1, "worse" where it begins above or a run diverged, else "undecided".
+    """
+    frame = frame.assign(
+        candidate=frame["candidate"].fillna("none").mask(frame["growth"].notna(), DOUBLED),
+        variant=frame["variant"].str.removesuffix("+doubling"),
+    )
+    final = frame[frame["final"]]
+    counted = frame.rename(columns={"decoder_forward": "decoder forward"})
+    means = counted.groupby(["variant", "candidate"])[["trials", "decoder forward", "accepted"]].mean()
+    rows = []
+    for (variant, candidate), part in final.groupby(["variant", "candidate"], sort=False):
+        losses = part.set_index("seed")["test_loss"]
+        plain = final[(final["variant"] == variant) & (final["candidate"] == "none")].set_index("seed")["test_loss"]
+        ratio, low, high = np.exp(mean_interval(np.log(losses / plain)))
+        diverged = int(losses.isna().sum())
+        verdict = "worse" if diverged or low > 1 else "better" if high < 1 else "undecided"
+        row = {"search": variant, "change": candidate, "test loss": losses.mean(), "diverged": diverged}
+        row |= {"test error": part["test_error"].mean(), "n": len(part)}
+        row |= means.loc[variant, candidate].to_dict()
+        if candidate != "none":
+            row |= {"ratio": ratio, "low": low, "high": high, "verdict": verdict}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def with_latent_scale(frame: pd.DataFrame) -> pd.DataFrame:
+    """With a column ``latent_scale``, 1 where the model has no such option."""
+    options = frame.get("model_options", pd.Series(index=frame.index, dtype=object))
+    return frame.assign(
+        latent_scale=[some.get("latent_scale", 1.0) if isinstance(some, dict) else 1.0 for some in options]
+    )
+
+
+def compare_spread(parts: dict[str, pd.DataFrame], columns: dict[str, str]) -> pd.DataFrame:
+    """Largest over smallest final test loss among the settings tried, a row a method, a column for what is varied.
+
+    Infinite where a run diverged, missing where there is one setting.
+
+    Args:
+        parts: what is varied -> epochs.
+        columns: what is varied -> the column that holds its settings.
+    """
+    spread = {}
+    for name, column in columns.items():
+        final = parts[name][parts[name]["final"]]
+        losses = final.groupby(["variant", column])["test_loss"].agg(lambda values: values.mean(skipna=False))
+        settings = losses.groupby("variant")
+        ratio = (settings.max() / settings.min()).where(settings.count() == settings.size(), np.inf)
+        spread[name] = ratio.where(settings.size() > 1)
+    return pd.DataFrame(spread)
+
+
+def _all_methods(protocol: Protocol, seed: int) -> list[RunConfig]:
+    searches = [gain_run(protocol, seed), block_run(protocol, seed), protocol.run("FBLS", LR_UB, seed, **SEARCH)]
+    return [protocol.run("EqualWeight", 0.1, seed), *searches]

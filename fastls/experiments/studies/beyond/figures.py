@@ -1,0 +1,183 @@
+"""Figures of notebook 07: searches without a bound beside tuned constant steps, and what they depend on."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fastls.experiments.reporting import style
+from fastls.experiments.studies.beyond.comparison import CONSTANT, FREE, find_tuned
+
+SEARCHES = (*FREE, "FBLS")
+VARIED = {"bound": "lr", "beta": "beta", "batch_size": "batch_size", "latent_scale": "latent_scale"}  # -> its column
+TITLES = {"multimnist": "MultiMNIST", "cifar10": "CIFAR-10", "stsb": "STS-B"}
+
+
+def draw_against_steps(
+    frames: dict[str, pd.DataFrame], answers: dict[str, float], source: str
+) -> tuple[Figure, pd.DataFrame]:
+    """Final test loss over the constant step size, a panel a data set; searches, which have none to choose, as levels.
+
+    Args:
+        frames: data set -> epochs of its runs.
+        answers: data set -> test loss of the best constant answer, a level too.
+        source: what is printed below.
+
+    Returns:
+        The figure and the means and ranges that it shows.
+    """
+    figure, panels = style.new_figure(len(frames), height=3.2, squeeze=False)
+    drawn = []
+    for panel, (name, frame) in zip(panels[0], frames.items(), strict=True):
+        table = _summarize(frame[frame["final"]], ["variant", "lr"])
+        for method in CONSTANT:
+            part = table[table["variant"] == method].sort_values("lr")
+            look = style.line_style(method)
+            panel.plot(part["lr"], part["mean"], label=method, **look)
+            panel.vlines(part["lr"], part["low"], part["high"], color=look["color"], linewidth=1)
+        for method in SEARCHES:
+            part = table[table["variant"] == method]
+            if part.empty:  # it diverged
+                continue
+            look = style.line_style(method)
+            panel.axhline(part["mean"].iloc[0], color=look["color"], linestyle=look["linestyle"], label=method)
+            panel.axhspan(part["low"].iloc[0], part["high"].iloc[0], color=look["color"], alpha=0.12, linewidth=0)
+        panel.axhline(answers[name], label="constant answer", **style.CONSTANT_ANSWER)
+        panel.set(title=TITLES[name], xlabel="constant step size", xscale="log", yscale="log")
+        drawn.append(table.assign(dataset=name))
+    style.plain_ticks(panels[0])
+    panels[0][0].set_ylabel("test loss after the last epoch")
+    style.share_legend(figure, panels[0][0])
+    style.sign(figure, source)
+    return figure, pd.concat(drawn, ignore_index=True)
+
+
+def draw_curves(frames: dict[str, pd.DataFrame], source: str) -> tuple[Figure, pd.DataFrame]:
+    """Test loss over epochs: each search, and each rival at its best constant step; mean and range over seeds."""
+    figure, panels = style.new_figure(len(frames), height=3.2, squeeze=False)
+    drawn = []
+    for panel, (name, frame) in zip(panels[0], frames.items(), strict=True):
+        best = {rival: find_tuned(frame[frame["final"]], rival)[0] for rival in CONSTANT}
+        for method in (*CONSTANT, *SEARCHES):
+            part = frame[frame["variant"] == method]
+            part = part[part["lr"] == best[method]] if method in best else part
+            table = _summarize(part, ["epoch"]).set_index("epoch")
+            look = style.line_style(method) | {"label": method} | style.spread_markers(len(table))
+            style.draw_with_band(panel, table["mean"], table["low"], table["high"], look)
+            drawn.append(table.reset_index().assign(dataset=name, variant=method, step=best.get(method)))
+        steps = ", ".join(f"{rival} {step:g}" for rival, step in best.items())
+        panel.set_title(f"{TITLES[name]}\n{steps}", fontsize=8)
+        panel.set(xlabel="epoch", yscale="log")
+    style.plain_ticks(panels[0])
+    panels[0][0].set_ylabel("test loss")
+    style.whole_epochs(panels[0])
+    style.share_legend(figure, panels[0][0])
+    style.sign(figure, source)
+    return figure, pd.concat(drawn, ignore_index=True)
+
+
+def draw_blocks(frames: dict[str, pd.DataFrame], source: str) -> tuple[Figure, pd.DataFrame]:
+    """What BlockFBLS does along a training: steps of encoder and decoders, gain, product of step and gain."""
+    quantities = {
+        "step_median": "encoder's step η",
+        "decoder_step_median": "decoders' steps η_t",
+        "gain_median": "gain ρ",
+        "reach": "median η times median ρ",
+    }
+    figure, panels = style.new_figure(len(quantities), height=2.9)
+    looks = {"multimnist": ("-", "o"), "cifar10": ("--", "s"), "stsb": (":", "^")}
+    drawn = []
+    for name, frame in frames.items():
+        part = frame[(frame["variant"] == "BlockFBLS") & ~frame["diverged"]]
+        part = part.assign(reach=part["step_median"] * part["gain_median"])
+        table = part.groupby("epoch")[list(quantities)].median()
+        line, marker = looks[name]
+        for panel, quantity in zip(panels, quantities, strict=True):
+            marks = style.spread_markers(len(table))
+            panel.plot(table.index, table[quantity], line, marker=marker, markersize=4, label=TITLES[name], **marks)
+        drawn.append(table.reset_index().assign(dataset=name))
+    for panel, title in zip(panels, quantities.values(), strict=True):
+        panel.set(title=title, xlabel="epoch", yscale="log")
+    style.whole_epochs(panels)
+    style.share_legend(figure, panels[0])
+    style.sign(figure, source)
+    return figure, pd.concat(drawn, ignore_index=True)
+
+
+def draw_sensitivity(parts: dict[str, pd.DataFrame], source: str) -> tuple[Figure, pd.DataFrame]:
+    """Final test loss against what is varied: bound, β, batch size, scale of z; mean and range over seeds.
+
+    Args:
+        parts: "bound", "beta", "batch_size", "latent_scale" -> epochs, with a column of that name ("lr" for "bound").
+        source: provenance.
+    """
+    labels = {"bound": "bound, or step", "beta": "β", "batch_size": "batch size", "latent_scale": "scale of z"}
+    figure, panels = style.new_figure(len(labels), height=3.2, sharey=True)
+    shown, drawn = {}, []
+    for panel, (name, label) in zip(panels, labels.items(), strict=True):
+        column = VARIED[name]
+        final = parts[name][parts[name]["final"]]
+        failed = final[final["diverged"]]
+        table = _summarize(final, ["variant", column])
+        for method, part in table.groupby("variant"):
+            look = style.line_style(method) | {"label": method}
+            part = part.set_index(column)
+            if method == "BlockFBLS" and name == "bound":  # it has none: a level
+                panel.axhline(part["mean"].iloc[0], color=look["color"], linestyle=look["linestyle"])
+                continue
+            style.draw_with_band(panel, part["mean"], part["low"], part["high"], look)
+            shown |= {method: panel.get_lines()[-1]}
+        for method, column_of in failed.groupby("variant")[column]:
+            top = np.full(len(column_of), 0.97)
+            panel.plot(
+                column_of, top, "x", color=style.line_style(method)["color"], transform=panel.get_xaxis_transform()
+            )
+        panel.set(xlabel=label, yscale="log", xscale="linear" if name == "beta" else "log")
+        drawn.append(table.assign(varied=name).rename(columns={column: "value"}))
+    panels[0].set_ylabel("test loss after the last epoch")
+    style.plain_ticks(panels[:1])
+    figure.legend(shown.values(), shown, loc="outside upper center", ncols=len(shown), fontsize=8)
+    style.sign(figure, source + "\nA cross at the top marks runs that diverged.")
+    return figure, pd.concat(drawn, ignore_index=True)
+
+
+def draw_second_order(runs: dict[float, pd.DataFrame], source: str) -> tuple[Figure, pd.DataFrame]:
+    """Distance to the Pareto set over steps, a panel for every least singular value of A.
+
+    Args:
+        runs: singular value -> `toy.follow_all` from one start, with a column ``distance``.
+        source: provenance.
+    """
+    figure, panels = style.new_figure(len(runs), height=3.0, sharey=True)
+    for panel, (ratio, frame) in zip(panels, runs.items(), strict=True):
+        for label, run in frame.groupby("label", sort=False):
+            look = style.line_style(label) | style.spread_markers(len(run)) | {"label": label}
+            panel.plot(run["step"] + 1, run["distance"].clip(lower=1e-12), **look)
+        panel.set(title=f"singular values of A: 1 and {ratio:g}", xlabel="step, from 1", xscale="log", yscale="log")
+    panels[0].set_ylabel("distance to the Pareto set")
+    style.share_legend(figure, panels[0])
+    style.sign(figure, source)
+    return figure, pd.concat(runs, names=["ratio"]).reset_index("ratio")
+
+
+def draw_scalar_chain(table: pd.DataFrame, steps: int, source: str) -> tuple[Figure, pd.DataFrame]:
+    """Loss after some steps of z = cθ, L = z²/2, over c."""
+    figure, panel = style.new_figure(1, height=3.0)
+    for method, part in table.groupby("method"):
+        look = style.line_style(method) | {"label": method}
+        panel.plot(part["c"], part["loss"].clip(1e-32, 1e32), **look | style.spread_markers(len(part)))
+    factors = np.sort(table["c"].unique())
+    panel.plot(factors, factors**2 / 2, color="0.6", linewidth=0.8)
+    panel.set(xlabel="c, the factor of the encoder", ylabel=f"loss after {steps} steps", xscale="log", yscale="log")
+    panel.annotate("loss at the start", (factors[0], factors[0] ** 2 / 2), va="bottom", fontsize=7)
+    style.share_legend(figure, panel)
+    style.sign(figure, source)
+    return figure, table
+
+
+def _summarize(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Mean and range of the test loss over seeds, and how many there are; without what diverged with any seed."""
+    kept = frame.groupby(list(by))["test_loss"].transform(lambda losses: losses.notna().all())
+    table = frame[kept.astype(bool)].groupby(list(by))["test_loss"].agg(mean="mean", low="min", high="max", n="count")
+    return table.reset_index()

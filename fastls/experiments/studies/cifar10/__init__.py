@@ -1,0 +1,1 @@
+"""What notebook 04_cifar10 needs of its own."""

@@ -1,0 +1,1 @@
+"""What notebook 05_cityscapes needs of its own."""

@@ -1,0 +1,86 @@
+"""A few images of Cityscapes with truth and prediction, kept in the store, so that they can be drawn without data."""
+
+import base64
+import zlib
+
+import numpy as np
+import torch
+
+from fastls.datasets.cityscapes import MEAN, STD
+from fastls.datasets.common import Split
+from fastls.datasets.scene_files import IGNORE
+from fastls.experiments.training.config import RunConfig
+from fastls.experiments.training.store import Run, RunStore
+from fastls.experiments.training.training import Training, load_data_of, make_header
+from fastls.models.multitask import MultiTaskModel
+
+UNKNOWN = 255  # code of a value that is not known
+
+
+def store_predictions(config: RunConfig, store: RunStore, count: int = 3) -> Run:
+    """The first test images with truth and prediction, a row each; trains the network of a run once more, to its end.
+
+    A row holds maps by name, packed by `pack`: "image" (3, H, W), "semantic", "instance" and "disparity", and the
+    last three again as ``predicted_<task>``. A run that diverges has the predictions of its last finite parameters.
+
+    Args:
+        config: the run, of which seed and sizes decide all.
+        store: where the images are kept.
+        count: number of images.
+    """
+    label, key = f"{config.dataset}-predictions", config.identity | {"count": count}
+    return store.get_or_make(label, key, lambda: _train_and_predict(config, count))
+
+
+def _train_and_predict(config: RunConfig, count: int) -> tuple[dict, list[dict]]:
+    data = load_data_of(config)
+    training = Training(config, data)
+    try:
+        for epoch in range(config.epochs):
+            training.train_epoch(epoch + 1)
+            training.scheduler.step()
+    except FloatingPointError:
+        pass  # the network is as it was before the step that failed
+    rows = predict(training.model, data.test.first(count))
+    return make_header(data, config.device), rows
+
+
+@torch.no_grad()
+def predict(model: MultiTaskModel, split: Split) -> list[dict]:
+    """Images, truth and prediction of a split as rows."""
+    model.eval()
+    rows = []
+    for inputs, targets in split.batches(torch.arange(len(split)), 1, training=False):
+        outputs = model(inputs)
+        outputs["semantic"] = outputs["semantic"].argmax(1)
+        image = 255 * (inputs[0] * inputs.new_tensor(STD)[:, None, None] + inputs.new_tensor(MEAN)[:, None, None])
+        maps = {"image": image} | {task: target[0] for task, target in targets.items()}
+        maps["semantic"] = torch.where(maps["semantic"] == IGNORE, float("nan"), maps["semantic"].double())
+        maps |= {f"predicted_{task}": output[0] for task, output in outputs.items()}
+        rows.append({name: pack(values.double().cpu().numpy(), name) for name, values in maps.items()})
+    model.train()
+    return rows
+
+
+def pack(values: np.ndarray, name: str) -> dict:
+    """Values as 8-bit codes between their lowest and highest, and NaN as `UNKNOWN`; classes keep their number."""
+    known = values[np.isfinite(values)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    if name.endswith("semantic"):
+        low, high = 0.0, UNKNOWN - 1.0
+    share = (values - low) / max(high - low, 1e-12)
+    codes = np.where(np.isfinite(values), np.rint(share * (UNKNOWN - 1)), UNKNOWN).astype(np.uint8)
+    pixels = base64.b64encode(zlib.compress(codes.tobytes(), 9)).decode()
+    return {"pixels": pixels, "shape": list(values.shape), "low": low, "high": high}
+
+
+def unpack(packed: dict) -> np.ndarray:
+    """What `pack` was given, up to half a code, as float64."""
+    codes = np.frombuffer(zlib.decompress(base64.b64decode(packed["pixels"])), np.uint8).reshape(packed["shape"])
+    values = packed["low"] + codes / (UNKNOWN - 1) * (packed["high"] - packed["low"])
+    return np.where(codes == UNKNOWN, np.nan, values)
+
+
+def read_predictions(run: Run) -> list[dict[str, np.ndarray]]:
+    """The maps of every image by name."""
+    return [{name: unpack(packed) for name, packed in row.items()} for row in run.rows]

@@ -1,0 +1,1 @@
+"""What notebook 01_theory needs of its own."""

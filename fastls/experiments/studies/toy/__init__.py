@@ -1,0 +1,1 @@
+"""What notebook 02_toy_quadratics needs of its own."""

@@ -1,0 +1,1 @@
+"""What decides a run, and how it becomes rows in the store."""

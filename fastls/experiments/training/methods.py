@@ -1,0 +1,57 @@
+"""Method by name -> the optimizer of a run."""
+
+import math
+from collections.abc import Callable
+
+import fastls
+from fastls.algorithms.block_search import GROWTH
+from fastls.experiments.training.candidates import CHANGES, SEQUENTIAL, ChangedFBLS, SequentialBlockFBLS
+from fastls.experiments.training.config import RunConfig
+from fastls.experiments.training.sgd_reading import SGDSeparateForwards
+from fastls.experiments.training.torchjd_peer import TorchJDMGDA
+from fastls.models.multitask import MultiTaskModel
+
+
+def make_optimizer(config: RunConfig, model: MultiTaskModel):
+    """The optimizer of a configuration."""
+    return BUILDERS[config.method](config, model)
+
+
+def _constant(optimizer: type) -> Callable:
+    return lambda config, model: optimizer(model, config.lr, config.direction)
+
+
+def _search(config: RunConfig) -> fastls.Backtracking:
+    growth = (config.growth or GROWTH) if config.start == "previous" else math.inf
+    return fastls.Backtracking(
+        config.beta, config.gamma, config.floor, config.form, growth=growth, order=config.order or "together"
+    )
+
+
+def _bls(config: RunConfig, model: MultiTaskModel) -> fastls.BLS:
+    return fastls.BLS(model, config.lr, config.direction, _search(config))
+
+
+def _fbls(config: RunConfig, model: MultiTaskModel) -> fastls.FBLS:
+    search = _search(config)
+    if config.candidate is not None:
+        return ChangedFBLS(model, config.lr, config.direction, CHANGES[config.candidate](search))
+    return fastls.FBLS(model, config.lr, config.direction, search, match_gain=bool(config.match_gain))
+
+
+def _block(config: RunConfig, model: MultiTaskModel) -> fastls.BlockFBLS:
+    metric = {"rms": fastls.RootMeanSquare(), None: None}[config.preconditioner]
+    block = {SEQUENTIAL: SequentialBlockFBLS, None: fastls.BlockFBLS}[config.candidate]
+    return block(model, config.direction, config.beta, metric)
+
+
+BUILDERS: dict[str, Callable] = {
+    "SGD": _constant(fastls.SGD),
+    "SGD, T forwards": _constant(SGDSeparateForwards),
+    "MGDA-UB": _constant(fastls.MGDAUB),
+    "TorchJD MGDA": lambda config, model: TorchJDMGDA(model, config.lr),
+    "BLS": _bls,
+    "FBLS": _fbls,
+    "BlockFBLS": _block,
+    "EqualWeight": lambda config, model: fastls.EqualWeight(model, config.lr),
+}

@@ -1,0 +1,227 @@
+"""One training run: a configuration in, a row per epoch out. Resumable at the last finished epoch."""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import fastls
+from fastls.algorithms.spaces import Passes
+from fastls.datasets.common import MultiTaskData
+from fastls.environment import describe_environment
+from fastls.experiments.training.config import Options, RunConfig
+from fastls.experiments.training.methods import make_optimizer
+from fastls.experiments.training.store import Run, RunStore, StoreError
+from fastls.experiments.training.workloads import get_workload
+from fastls.paths import write_atomically
+
+ADVICE = "Delete it and run again."
+PASSES = tuple(field.name for field in fields(Passes))
+
+
+@functools.lru_cache(maxsize=2)
+def load_data(
+    dataset: str, source: str, n_train: int, n_test: int, device: str, options: Options = ()
+) -> MultiTaskData:
+    """The data of a run on its device, kept for the next run of the same process."""
+    return get_workload(dataset).load(n_train=n_train, n_test=n_test, source=source, **dict(options)).to(device)
+
+
+def load_data_of(size) -> MultiTaskData:
+    """The data of a `RunConfig`, or of whatever has its fields, on its device."""
+    return load_data(size.dataset, size.source, size.n_train, size.n_test, size.device, size.data_options)
+
+
+def is_complete(run: Run) -> bool:
+    return rows_are_complete(run.rows, run.config["epochs"])
+
+
+def rows_are_complete(rows: Sequence[dict], epochs: int) -> bool:
+    """All epochs are there, or the run diverged, and its last row says so."""
+    return bool(rows) and (len(rows) == epochs or rows[-1]["diverged"])
+
+
+def execute(config: RunConfig, store: RunStore, on_epoch: Callable[[], None] = lambda: None) -> Run:
+    """Train as configured, saving a row an epoch; go on from the last saved epoch if there is one.
+
+    Args:
+        config: the run.
+        store: where rows go; a checkpoint lies beside them until the run is complete.
+        on_epoch: called after every epoch that was trained here.
+
+    Returns:
+        The complete run.
+
+    Raises:
+        StoreError: the stored file or checkpoint is corrupt, or was made from other data.
+        DataError: the data set is missing or damaged.
+    """
+    stored = store.load(config.label, config.identity)
+    checkpoint = store.path(config.label, config.identity).with_suffix(".checkpoint")
+    if stored and is_complete(stored):
+        checkpoint.unlink(missing_ok=True)
+        return stored
+    store.check_may_make(config.label, config.identity)
+    data = load_data_of(config)
+    training = Training(config, data)
+    header = continue_header(stored, make_header(data, config.device))
+    if checkpoint.exists():
+        training.restore(checkpoint, data.fingerprint)
+        store.save(config.label, config.identity, header, training.rows)  # the kill may have come before this
+    while not training.finished:
+        training.run_epoch()
+        # The checkpoint holds the rows too and goes first: a kill between the two writes loses nothing.
+        training.save(checkpoint, data.fingerprint)
+        store.save(config.label, config.identity, header, training.rows)
+        on_epoch()
+    checkpoint.unlink(missing_ok=True)
+    return store.load(config.label, config.identity)
+
+
+def make_header(data: MultiTaskData, device: str) -> dict:
+    """Where a run comes from: its data, versions and machine."""
+    return {
+        "data": {"source": data.source, "description": data.description, "fingerprint": data.fingerprint},
+        "environment": describe_environment(device),
+    }
+
+
+def continue_header(stored: Run | None, header: dict) -> dict:
+    """The header of a run that goes on: its first environment, and in ``resumed_on`` those that differ from it."""
+    if stored is None:
+        return header
+    first, others = stored.header["environment"], stored.header.get("resumed_on", [])
+    if header["environment"] not in (first, *others):
+        others = [*others, header["environment"]]
+    return header | {"environment": first} | ({"resumed_on": others} if others else {})
+
+
+class Training:
+    """Model, optimizer and rows of a run under way."""
+
+    def __init__(self, config: RunConfig, data: MultiTaskData):
+        self.config, self.data = config, data
+        # Train metrics on as many images as the test set has: an unbiased look at a fraction of the cost. Kept, since a
+        # split that reads from disk keeps processes that read for it.
+        self.looked_at = {"train": data.train.first(len(data.test)), "test": data.test}
+        torch.manual_seed(config.seed)
+        self.workload = get_workload(config.dataset)
+        self.model = self.workload.make_model(**dict(config.model_options)).to(config.device)
+        self.optimizer = make_optimizer(config, self.model)
+        decay_every = config.decay_every or config.epochs + 1
+        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, decay_every, gamma=0.5)
+        self.rows: list[dict] = []
+
+    @property
+    def finished(self) -> bool:
+        return rows_are_complete(self.rows, self.config.epochs)
+
+    def run_epoch(self) -> None:
+        """Train one epoch, evaluate, append its row."""
+        epoch = len(self.rows) + 1
+        bound = self.optimizer.lr
+        try:
+            records, seconds = self.train_epoch(epoch)
+        except FloatingPointError:
+            self.rows.append({"epoch": epoch, "diverged": True})
+            return
+        metrics = {
+            f"{split}_{name}": rounded(value)
+            for split, examples in self.looked_at.items()
+            for name, value in self.workload.evaluate(self.model, examples).items()
+        }
+        if None in metrics.values():  # the last step of the epoch went astray
+            self.rows.append({"epoch": epoch, "diverged": True})
+            return
+        row = {"epoch": epoch, "diverged": False, "seconds": round(seconds, 4), "lr": bound}
+        self.rows.append(row | metrics | summarize_steps(records, bound))
+        self.scheduler.step()
+
+    def train_epoch(self, epoch: int) -> tuple[list[fastls.StepRecord], float]:
+        """All batches once, in an order that the seed and the epoch decide; seconds with the device synchronised."""
+        config, train = self.config, self.data.train
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(1_000_003 * config.seed + epoch))
+        self.model.train()
+        synchronize(config.device)
+        start = time.perf_counter()
+        batches = train.batches(order, config.batch_size, training=True)
+        records = [self.optimizer.step(inputs, targets) for inputs, targets in batches]
+        synchronize(config.device)
+        return records, time.perf_counter() - start
+
+    def save(self, path: Path, fingerprint: str) -> None:
+        state = {
+            "rows": self.rows,
+            "fingerprint": fingerprint,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "generators": [torch.get_rng_state()]
+            + ([torch.cuda.get_rng_state()] if self.config.device == "cuda" else []),
+        }
+        content = BytesIO()
+        torch.save(state, content)
+        write_atomically(path, content.getvalue())
+
+    def restore(self, path: Path, fingerprint: str) -> None:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            found = state["fingerprint"]
+            if found == fingerprint:
+                self._set_state(state)
+        except Exception as error:
+            what = type(error).__name__
+            raise StoreError(
+                f"{path} must be a checkpoint of this run, found one unreadable ({what}). {ADVICE}"
+            ) from error
+        if found != fingerprint:
+            raise StoreError(f"{path} must be made from the data at hand, {fingerprint}, found {found}. {ADVICE}")
+
+    def _set_state(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["generators"][0])
+        if self.config.device == "cuda":
+            torch.cuda.set_rng_state(state["generators"][1])
+        self.rows = state["rows"]
+
+
+def summarize_steps(records: list[fastls.StepRecord], bound: float) -> dict:
+    """Step sizes, trials, gain and passes of an epoch's steps."""
+    steps = np.array([record.step_size for record in records])
+    low, median, high = np.quantile(steps, [0.05, 0.5, 0.95])
+    gains = [float(record.gain) for record in records if record.gain is not None]
+    passes = {
+        name: rounded(np.mean([getattr(record.passes, name) for record in records]))
+        for name in asdict(records[0].passes)
+    }
+    own_steps = [record.decoder_steps for record in records if record.decoder_steps is not None]
+    decoder_steps = {"decoder_step_median": rounded(torch.stack(own_steps).median())} if own_steps else {}
+    return {
+        "step_median": rounded(median),
+        "step_p05": rounded(low),
+        "step_p95": rounded(high),
+        "share_at_bound": rounded(np.mean(steps >= bound)),
+        "trials": rounded(np.mean([record.trials for record in records])),
+        "accepted": rounded(np.mean([record.accepted for record in records])),
+        "gain_median": rounded(np.median(gains)) if gains else None,
+        **decoder_steps,
+        **passes,
+    }
+
+
+def rounded(value) -> float | None:
+    """Seven significant digits: what float32 losses carry. Not finite becomes None, since JSON has no NaN."""
+    value = float(f"{float(value):.7g}")
+    return value if np.isfinite(value) else None
+
+
+def synchronize(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()

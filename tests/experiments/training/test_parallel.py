@@ -1,0 +1,126 @@
+"""Many runs: the same rows whatever the number of processes, nothing twice, and failures that say what to do."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fastls.environment import usable_cores
+from fastls.experiments.training import parallel
+from fastls.experiments.training.config import RunConfig
+from fastls.experiments.training.parallel import WorkerKilledError, run_all
+from fastls.experiments.training.store import RunStore, StoreError
+from fastls.experiments.training.sweeps import LR_UB, SEARCH, Protocol
+from fastls.experiments.training.training import execute
+
+PROTOCOL = Protocol("multimnist", "digits", n_train=100, n_test=50, epochs=2, seeds=1, batch_size=50)
+SGD = PROTOCOL.run("SGD", 0.05, 0)
+FBLS = PROTOCOL.run("FBLS", LR_UB, 0, **SEARCH)
+BAD = replace(FBLS, direction="no-such-direction")
+
+
+@pytest.fixture
+def store(tmp_path) -> RunStore:
+    return RunStore(tmp_path / "runs")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def threads_of_workers():
+    """Torch's threads as two workers have them: results may depend on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, usable_cores() // 2))
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def executed(monkeypatch) -> list[RunConfig]:
+    configs = []
+
+    def record(config, store, on_epoch):
+        configs.append(config)
+        return execute(config, store, on_epoch)
+
+    monkeypatch.setattr(parallel, "execute", record)
+    return configs
+
+
+def without_seconds(run) -> list[dict]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in run.rows]
+
+
+def test_two_processes_make_the_rows_of_one(tmp_path, executed, monkeypatch):
+    """And the failure of a run comes up after the others are stored."""
+    ticks = []
+    monkeypatch.setattr(parallel.tqdm, "update", lambda bar, n=1: ticks.append(n))
+    alone, together = RunStore(tmp_path / "alone"), RunStore(tmp_path / "together")
+    expected = run_all([SGD, FBLS], alone)
+    assert ticks == [1, 1, 1, 1]
+    ticks.clear(), executed.clear()
+    with pytest.raises(ValueError, match="no-such-direction"):
+        run_all([BAD, FBLS, SGD, FBLS], together, jobs=2)
+    assert sum(ticks) == 4 and 0 not in ticks  # duplicates are executed once; the bar moves when an epoch ends
+    found = run_all([FBLS, SGD, FBLS], together, jobs=2)  # all there: no process is started
+    assert [without_seconds(run) for run in found] == [without_seconds(expected[i]) for i in (1, 0, 1)]
+    assert executed == []
+    assert len(list(together.root.iterdir())) == 2
+
+
+def test_order_and_duplicates(store, executed):
+    found = run_all([FBLS, SGD, FBLS], store)
+    assert [run.config for run in found] == [config.identity for config in (FBLS, SGD, FBLS)]
+    assert executed == [FBLS, SGD]
+    assert run_all([SGD, FBLS], store) == [found[1], found[0]]
+    assert executed == [FBLS, SGD]
+
+
+def test_only_what_is_missing_is_executed(store, executed):
+    done = execute(SGD, store)
+    assert run_all([SGD, FBLS], store)[0] == done
+    assert executed == [FBLS]
+
+
+def test_failure_comes_up_after_the_others_are_stored(store, executed):
+    with pytest.raises(ValueError, match="no-such-direction"):
+        run_all([BAD, SGD], store)
+    assert executed == [BAD, SGD]
+    assert len(store.load(SGD.label, SGD.identity).rows) == SGD.epochs
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_unreadable_file_is_named_before_any_training(store, executed, jobs):
+    path = store.save(FBLS.label, FBLS.identity, {}, [])
+    path.write_bytes(b"\xff")
+    with pytest.raises(StoreError, match=str(path)):
+        run_all([SGD, BAD, FBLS], store, jobs=jobs)
+    assert executed == [] and list(store.root.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_jobs_below_one_are_refused(store, jobs):
+    with pytest.raises(ValueError, match=f"`jobs` must be at least 1, found {jobs}"):
+        run_all([SGD], store, jobs=jobs)
+
+
+def test_nothing_to_do(store, capsys):
+    assert run_all([], store, jobs=2) == []
+    assert capsys.readouterr() == ("", "")
+
+
+def test_killed_worker(store):
+    """As the kernel kills when memory is short: while the workers start, which keeps this test short."""
+
+    def kill_one():
+        while len(multiprocessing.active_children()) < 2:
+            time.sleep(0.01)
+        os.kill(min(child.pid for child in multiprocessing.active_children()), signal.SIGKILL)
+
+    threading.Thread(target=kill_one, daemon=True).start()
+    with pytest.raises(WorkerKilledError, match=f"was killed.*[12] of 2 runs.*{store.root}.*run again to resume"):
+        run_all([SGD, FBLS], store, jobs=2)
+    assert [len(run.rows) for run in run_all([SGD, FBLS], store)] == [2, 2]
