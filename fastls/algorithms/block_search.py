@@ -5,9 +5,9 @@ from torch import Tensor
 
 from fastls.algorithms.directions import Direction, check_weights, compute_gramian, get_direction, is_stationary, weigh
 from fastls.algorithms.line_search import NOTHING_TO_SEARCH, Backtracking, SearchResult, Slopes
-from fastls.algorithms.multitask_optimizer import MultiTaskOptimizer, StepRecord, read
+from fastls.algorithms.multitask_optimizer import MultiTaskOptimizer, StepRecord, copy_to_host
 from fastls.algorithms.preconditioning import RootMeanSquare
-from fastls.algorithms.spaces import Evaluation, LatentSpace, check_finite, check_pulled, squared_norm
+from fastls.algorithms.spaces import Evaluation, LatentSpace, check_encoder_gradient, check_finite, squared_norm
 from fastls.models.multitask import MultiTaskModel
 
 GUARD = 1000.0  # no step is larger: a guard, not a parameter to choose
@@ -66,7 +66,7 @@ class BlockFBLS(MultiTaskOptimizer):
 
     @torch.enable_grad()
     def step(self, inputs, targets: dict[str, Tensor]) -> StepRecord:
-        """One step on a batch, with the errors of `MultiObjectiveOptimizer.step`.
+        """One step on a batch, with the errors of `CommonDirectionOptimizer.step`.
 
         Returns:
             `StepRecord`: `step_size` is the encoder's η and `decoder_steps` has the η_t; `trials` is of the encoder;
@@ -75,9 +75,9 @@ class BlockFBLS(MultiTaskOptimizer):
         self._check_parameters()
         batch, space = Evaluation(self.model, inputs, targets, replayable=True), LatentSpace()
         gradients = space.gradients(batch)  # (T, n)
-        gramian, own = read(compute_gramian(gradients), batch.own_slopes())  # (T, T), (T,)
+        gramian, own = copy_to_host(compute_gramian(gradients), batch.own_slopes())  # (T, T), (T,)
         check_finite(self.model, gramian.diagonal() + own, "Squared gradients")
-        weights, heard = weigh(self.direction, gramian, own)  # (T,), (T,)
+        weights, active = weigh(self.direction, gramian, own)  # (T,), (T,)
         check_weights(self.direction, weights)
         slopes = Slopes(own, gramian @ weights)
         if is_stationary(gramian, weights, own, gradients.dtype):
@@ -85,33 +85,37 @@ class BlockFBLS(MultiTaskOptimizer):
 
         direction = weights.to(gradients) @ gradients  # (n,)
         shared = space.shared_direction(batch, direction)
-        pulled = squared_norm(shared, batch.losses)
-        check_pulled(pulled)
+        squared_length = squared_norm(shared, batch.losses)
+        check_encoder_gradient(squared_length)
         if self.preconditioner is not None:
             gradient = shared
             shared = self.preconditioner(self.param_groups[0]["params"], gradient, self.state)
-            pulled = sum((g * d).sum() for g, d in zip(gradient, shared, strict=True)).to(pulled)
-        gain = pulled / squared_norm([direction], batch.losses)
+            squared_length = sum((g * d).sum() for g, d in zip(gradient, shared, strict=True)).to(squared_length)
+        gain = squared_length / squared_norm([direction], batch.losses)
         rho = gain.cpu().nan_to_num()  # d_z = 0: only the decoders move
         slopes = Slopes(own, rho * slopes.shared)
-        found = [self._search_encoder(batch, rho.to(direction) * direction, heard, slopes.shared)]
+        found = [self._search_encoder(batch, rho.to(direction) * direction, active, slopes.shared)]
         found += [self._search_decoder(batch, t, own[t : t + 1]) for t in range(len(own))]
         for group, gradient, result in zip(self.param_groups, [shared, *batch.own_gradients], found, strict=True):
             self._move_block(group, gradient, result)
         return self._record(batch, weights, slopes, found, gain)
 
-    def _search_encoder(self, batch: Evaluation, reach: Tensor, heard: Tensor, shared: Tensor) -> SearchResult:
-        """η for z − η reach, the decoders staying where they are."""
-        if not reach.any():
+    def _search_encoder(
+        self, batch: Evaluation, trial_direction: Tensor, active: Tensor, shared: Tensor
+    ) -> SearchResult:
+        """η for z − η trial_direction, the decoders staying where they are."""
+        if not trial_direction.any():
             return NOTHING_TO_SEARCH
-        z, step = batch.z.detach(), reach.view_as(batch.z)
-        chosen = heard.nonzero().squeeze(1).tolist()
+        z, step = batch.z.detach(), trial_direction.view_as(batch.z)
+        numbers = active.nonzero().squeeze(1).tolist()
 
         def phi(eta: float) -> Tensor:
-            return batch.trial_losses(torch.add(z, step, alpha=-eta), 0.0)[chosen]
+            return batch.trial_losses(torch.add(z, step, alpha=-eta), 0.0)[numbers]
 
-        slopes = Slopes(torch.zeros_like(shared[chosen]), shared[chosen])
-        return self.line_search(phi, batch.losses.cpu()[chosen], slopes, self.lr, self.param_groups[0]["previous_step"])
+        slopes = Slopes(torch.zeros_like(shared[numbers]), shared[numbers])
+        return self.line_search(
+            phi, batch.losses.cpu()[numbers], slopes, self.lr, self.param_groups[0]["previous_step"]
+        )
 
     def _search_decoder(self, batch: Evaluation, t: int, own: Tensor) -> SearchResult:
         """η_t for θ_t − η_t ∂L_t/∂θ_t, z staying where it is."""

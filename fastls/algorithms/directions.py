@@ -166,13 +166,13 @@ def compute_gramian(gradients: Tensor, columns: int = 2**18) -> Tensor:
     return gramian
 
 
-def find_heard(gramian: Tensor, own: Tensor) -> Tensor:
-    r"""Which tasks have a say in a step: those with g_t ≠ 0 or ∂L_t/∂θ_t ≠ 0.
+def find_active(gramian: Tensor, own: Tensor) -> Tensor:
+    r"""Which tasks are active in a step: those with g_t ≠ 0 or ∂L_t/∂θ_t ≠ 0.
 
-    A batch without a single target of a task (no car in a crop) gives it a loss of zero, whose gradients vanish. Zero
-    is the shortest vector of any hull, so such a task would hold the encoder still and have every search refused; it
-    is left out of the direction and of the test for this batch. Where no decoder has a gradient of its own all tasks
-    are heard: a g_t = 0 then means a Pareto stationary point (Definition 3), where to stay is right.
+    A batch without a single target of a task (no car in a crop) gives the task a loss of zero, whose gradients vanish.
+    Zero is the shortest vector of any hull, so the task would hold the encoder still and have every search refused. It
+    is left out of the direction and of the test for this batch. Where no decoder has a gradient of its own, all tasks
+    are active: g_t = 0 then means a Pareto stationary point (Definition 3), and nothing should move.
 
     Args:
         gramian: (T, T).
@@ -182,30 +182,30 @@ def find_heard(gramian: Tensor, own: Tensor) -> Tensor:
         (T,) bool.
 
     Example:
-        >>> find_heard(torch.diag(torch.tensor([1.0, 0.0, 0.0])), own=torch.tensor([1.0, 2.0, 0.0]))
+        >>> find_active(torch.diag(torch.tensor([1.0, 0.0, 0.0])), own=torch.tensor([1.0, 2.0, 0.0]))
         tensor([ True,  True, False])
     """
     return (gramian.diagonal() + own > 0) | (own == 0).all()
 
 
 def weigh(direction: Direction, gramian: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """alpha and the tasks that are heard.
+    """alpha, and which tasks are active.
 
     Args:
-        direction: the rule; it sees the Gramian of the tasks that are heard.
+        direction: the rule; it sees the Gramian of the active tasks.
         gramian: (T, T) float64.
         own: (T,) float64, ‖∂L_t/∂θ_t‖².
 
     Returns:
-        Weights (T,), zero for tasks that are not heard, and (T,) bool, see `find_heard`.
+        Weights (T,), zero for the other tasks, and (T,) bool, see `find_active`.
 
     Raises:
         ValueError: the rule returned something other than T weights.
     """
-    heard = find_heard(gramian, own)
+    active = find_active(gramian, own)
     weights = torch.zeros_like(own)
-    weights[heard] = compute_weights(direction, gramian[heard][:, heard])
-    return weights, heard
+    weights[active] = compute_weights(direction, gramian[active][:, active])
+    return weights, active
 
 
 def compute_weights(direction: Direction, gramian: Tensor) -> Tensor:

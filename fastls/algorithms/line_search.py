@@ -143,10 +143,10 @@ class Backtracking(TrialSearch):
             trial, and about one in seven takes a second where γ = 1/2 and the right step stays. A search that failed
             sends the next one back to lr_ub. Where a schedule raises lr_ub again, the step grows back by this factor
             a step.
-        order: "together" runs all T decoders in every trial and waits for the device once; "in turn" first runs the
-            one whose task refused the trial before, and leaves the trial if it refuses again, so that a trial costs
-            one decoder in place of T from the second on. The steps are the same, but an accepted trial may wait
-            twice: worth it where decoders are expensive. φ must offer ``some(eta, tasks) -> (len(tasks),)``, as it does
+        order: "together" runs all T decoders in every trial. "in turn" first runs the decoder whose task refused the
+            last trial, and ends the trial if that task refuses again. From the second trial on, a refused trial then
+            costs one decoder in place of T. The steps are the same. An accepted trial may wait twice for the device,
+            so "in turn" is for expensive decoders. φ must offer ``for_tasks(eta, tasks) -> (len(tasks),)``, as it does
             in BLS and FBLS.
 
     Returns (when called as ``search(phi, losses, slopes, lr_ub, previous=∞)``):
@@ -214,25 +214,25 @@ class Together:
 class InTurn(Together):
     """The same test, the task that refused the last step first and, where it refuses again, alone."""
 
-    suspect: int | None = None
+    refusing: int | None = None
 
     def holds(self, eta: float) -> bool:
         tasks = list(range(len(self.losses)))
-        if self.suspect is None:
+        if self.refusing is None:
             return self._holds_for(eta, tasks)
-        others = [t for t in tasks if t != self.suspect]
-        return self._holds_for(eta, [self.suspect]) and (not others or self._holds_for(eta, others))
+        others = [t for t in tasks if t != self.refusing]
+        return self._holds_for(eta, [self.refusing]) and (not others or self._holds_for(eta, others))
 
     def _holds_for(self, eta: float, tasks: list[int]) -> bool:
         losses, decrease = self.losses[tasks].double(), self.decrease[tasks].double()
-        trial = self.phi.some(eta, tasks).to(losses)
+        trial = self.phi.for_tasks(eta, tasks).to(losses)
         refused = ~passes_armijo(trial, losses, decrease, self.beta, eta)  # (len(tasks),)
         if not refused.any():
             return True
         # On a parabola (φ_t(η) − L_t)/s_t is largest for the task that asks for the smallest step.
         rise = (trial - losses) / decrease
         rise = torch.where(rise.isfinite(), rise, math.inf).where(refused, -math.inf)
-        self.suspect = tasks[int(rise.argmax())]
+        self.refusing = tasks[int(rise.argmax())]
         return False
 
 

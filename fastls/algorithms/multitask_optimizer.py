@@ -1,6 +1,6 @@
 """The step that all methods share: evaluate a batch, weigh the task gradients, search or not, move.
 
-`MultiObjectiveOptimizer` takes the two things in which the four algorithms differ, a space and a line search;
+`CommonDirectionOptimizer` takes the two things in which the four algorithms differ, a space and a line search;
 `fastls.algorithms.optimizers` has them by name.
 """
 
@@ -25,8 +25,8 @@ from fastls.algorithms.spaces import (
     LatentSpace,
     Passes,
     Trials,
+    check_encoder_gradient,
     check_finite,
-    check_pulled,
     squared_norm,
     trainable,
 )
@@ -39,7 +39,7 @@ class StepRecord:
 
     Attributes:
         losses: (T,), the losses before the step.
-        weights: (T,), alpha; zero for a task without a gradient in this batch, see `find_heard`.
+        weights: (T,), alpha; zero for a task without a gradient in this batch, see `find_active`.
         slopes: (T,) float64, ‖∂L_t/∂θ_t‖² + (Gα)_t, the predicted decrease per unit of step, with ρ(Gα)_t where trials
             match the gain; None for `EqualWeight`.
         step_size: η that was taken; 0 where nothing moved, as where a schedule has brought `lr` to 0.
@@ -122,7 +122,7 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
         return super().__getstate__() | {"model": self.model}
 
 
-class MultiObjectiveOptimizer(MultiTaskOptimizer):
+class CommonDirectionOptimizer(MultiTaskOptimizer):
     """One `step` for the four corners; they differ in `space` and `line_search` alone."""
 
     def __init__(
@@ -170,9 +170,9 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
         self._check_parameters()
         batch = Evaluation(self.model, inputs, targets, self.line_search.needs_trials)
         gradients = self.space.gradients(batch)  # (T, n)
-        gramian, own = read(compute_gramian(gradients), batch.own_slopes())  # (T, T), (T,)
+        gramian, own = copy_to_host(compute_gramian(gradients), batch.own_slopes())  # (T, T), (T,)
         check_finite(self.model, gramian.diagonal() + own, "Squared gradients")
-        weights, heard = weigh(self.direction, gramian, own)  # (T,), (T,)
+        weights, active = weigh(self.direction, gramian, own)  # (T,), (T,)
         check_weights(self.direction, weights)
         slopes = Slopes(own=own, shared=gramian @ weights)
         if is_stationary(gramian, weights, own, gradients.dtype):
@@ -180,13 +180,13 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
 
         direction = weights.to(gradients) @ gradients  # (n,)
         shared = gain = None
-        reach = direction  # how far a trial goes, per unit of step
+        trial_direction = direction  # how far a trial goes, per unit of step
         if self.match_gain:
             shared, gain = self._pull_back(batch, direction)
             rho = gain.cpu().nan_to_num()  # d_z = 0: only the decoders move
             slopes = Slopes(own, rho * slopes.shared)
-            reach = rho.to(direction) * direction
-        result = self._search(batch, reach, heard, slopes)
+            trial_direction = rho.to(direction) * direction
+        result = self._search(batch, trial_direction, active, slopes)
         batch.trial_buffers.clear()  # the encoder's backward needs the room
         if result.step_size == 0:
             return self._record(batch, weights, slopes, result)
@@ -200,17 +200,17 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
         shared = self.space.shared_direction(batch, direction)
         if not isinstance(self.space, LatentSpace):
             return shared, None
-        pulled = squared_norm(shared, batch.losses)
-        check_pulled(pulled)
-        return shared, pulled / squared_norm([direction], batch.losses)
+        squared_length = squared_norm(shared, batch.losses)
+        check_encoder_gradient(squared_length)
+        return shared, squared_length / squared_norm([direction], batch.losses)
 
-    def _search(self, batch: Evaluation, direction: Tensor, heard: Tensor, slopes: Slopes) -> SearchResult:
-        """The line search over the tasks that are heard; what to do when it fails is decided here too."""
-        chosen = heard.nonzero().squeeze(1).tolist()
-        slopes = Slopes(slopes.own[chosen], slopes.shared[chosen])
-        phi = Trials(self.space, batch, direction, chosen)
+    def _search(self, batch: Evaluation, direction: Tensor, active: Tensor, slopes: Slopes) -> SearchResult:
+        """The line search over the tasks that are active; what to do when it fails is decided here too."""
+        numbers = active.nonzero().squeeze(1).tolist()
+        slopes = Slopes(slopes.own[numbers], slopes.shared[numbers])
+        phi = Trials(self.space, batch, direction, numbers)
         group = self.param_groups[0]
-        result = self.line_search(phi, batch.losses.cpu()[chosen], slopes, self.lr, group["previous_step"])
+        result = self.line_search(phi, batch.losses.cpu()[numbers], slopes, self.lr, group["previous_step"])
         if result.step_size:
             group["previous_step"] = result.step_size if result.accepted else math.inf
         if result.accepted or self.on_failure == "floor":
@@ -232,7 +232,7 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
         )
 
 
-def read(gramian: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+def copy_to_host(gramian: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     """Gramian and own slopes on the host, in one copy: what follows from these (T + 1) T numbers is decided there."""
     gramian, own = torch.cat([gramian, own[None]]).cpu().split([len(own), 1])
     return gramian, own[0]

@@ -15,12 +15,12 @@ Filatov and Merkulov (2021), "Fast Line Search for Multi-Task Learning", https:/
 
 from fastls.algorithms.directions import Direction
 from fastls.algorithms.line_search import Backtracking, ConstantStep, LineSearch
-from fastls.algorithms.multitask_optimizer import MultiObjectiveOptimizer
+from fastls.algorithms.multitask_optimizer import CommonDirectionOptimizer
 from fastls.algorithms.spaces import LatentSpace, ParameterSpace
 from fastls.models.multitask import MultiTaskModel
 
 
-class SGD(MultiObjectiveOptimizer):
+class SGD(CommonDirectionOptimizer):
     r"""θ_sh ← θ_sh − lr d_sh, θ_t ← θ_t − lr ∂L_t/∂θ_t, with d_sh = Σ α_t ∂L_t/∂θ_sh: the paper's baseline.
 
     A step costs 1 encoder forward, T encoder backwards, T decoder forwards and backwards. Held in memory beside the
@@ -49,7 +49,7 @@ class SGD(MultiObjectiveOptimizer):
         super().__init__(model, lr, direction, ParameterSpace(), ConstantStep())
 
 
-class BLS(MultiObjectiveOptimizer):
+class BLS(CommonDirectionOptimizer):
     r"""Algorithm 1: as `SGD`, with η found by the test (4) on the whole model.
 
     L_t(θ_sh − η d_sh, θ_t − η ∂L_t/∂θ_t) ≤ L_t − ηβ ‖∂L_t/∂θ_t‖² − ηβ ⟨∂L_t/∂θ_sh, d_sh⟩ for every t. A trial costs
@@ -78,7 +78,7 @@ class BLS(MultiObjectiveOptimizer):
         super().__init__(model, lr_ub, direction, ParameterSpace(), line_search or Backtracking(), on_failure)
 
 
-class MGDAUB(MultiObjectiveOptimizer):
+class MGDAUB(CommonDirectionOptimizer):
     r"""θ_sh ← θ_sh − lr (∂z/∂θ_sh)ᵀ d_z with d_z = Σ α_t ∂L_t/∂z: the upper bound of Sener and Koltun (2018).
 
     A step costs 1 encoder forward and 1 encoder backward, whatever T.
@@ -94,7 +94,7 @@ class MGDAUB(MultiObjectiveOptimizer):
         super().__init__(model, lr, direction, LatentSpace(), ConstantStep())
 
 
-class FBLS(MultiObjectiveOptimizer):
+class FBLS(CommonDirectionOptimizer):
     r"""Algorithm 2: as `MGDAUB`, with η found by the test (6) on the decoders alone.
 
     L_t(z − η d_z, θ_t − η ∂L_t/∂θ_t) ≤ L_t − ηβ ‖∂L_t/∂θ_t‖² − ηβ ⟨∂L_t/∂z, d_z⟩ for every t. A trial costs T decoder

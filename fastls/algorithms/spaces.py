@@ -173,7 +173,7 @@ class ParameterSpace:
     @torch.no_grad()
     def latent_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
         """z(x, θ_sh − η d_sh): one encoder forward."""
-        parameters = moved(evaluation.encoder_parameters, self.shared_direction(evaluation, direction), eta)
+        parameters = move_parameters(evaluation.encoder_parameters, self.shared_direction(evaluation, direction), eta)
         evaluation.passes.encoder_forward += 1
         with evaluation.encoder_start.replay():
             return evaluation.encoder_start.call(parameters, evaluation.inputs)
@@ -190,35 +190,35 @@ class ParameterSpace:
 
 
 class Trials:
-    """φ of a step: the losses of the chosen tasks at a trial step, or those of some of them.
+    """φ of a step: the losses of the active tasks at a trial step, or of some of these tasks.
 
     Args:
         space: where trials are made.
         evaluation, direction: of the step.
-        chosen: numbers of the tasks that a search sees.
+        numbers: which tasks are active, the only ones that a search sees.
     """
 
-    def __init__(self, space, evaluation: Evaluation, direction: Tensor, chosen: list[int]):
-        self.space, self.evaluation, self.direction, self.chosen = space, evaluation, direction, chosen
-        self.latent: tuple[float, Tensor] | None = None  # the last η that `some` was asked for, and its z
+    def __init__(self, space, evaluation: Evaluation, direction: Tensor, numbers: list[int]):
+        self.space, self.evaluation, self.direction, self.numbers = space, evaluation, direction, numbers
+        self.latent: tuple[float, Tensor] | None = None  # the last η that `for_tasks` was asked for, and its z
 
     def __call__(self, eta: float) -> Tensor:
         """(T,)"""
-        return self.space.losses_at(self.evaluation, self.direction, eta)[self.chosen]
+        return self.space.losses_at(self.evaluation, self.direction, eta)[self.numbers]
 
-    def some(self, eta: float, tasks: list[int]) -> Tensor:
+    def for_tasks(self, eta: float, tasks: list[int]) -> Tensor:
         """(len(tasks),): φ_t(η) of these alone, numbered as in φ(η). z is moved once for several calls with one η."""
         if self.latent is None or self.latent[0] != eta:
             self.latent = None  # before the next one is made
             self.latent = eta, self.space.latent_at(self.evaluation, self.direction, eta)
-        return torch.stack([self.evaluation.trial_loss(self.chosen[t], self.latent[1], eta) for t in tasks])
+        return torch.stack([self.evaluation.trial_loss(self.numbers[t], self.latent[1], eta) for t in tasks])
 
 
 def trainable(module: nn.Module) -> dict[str, Tensor]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
-def moved(parameters: dict[str, Tensor], gradients: list[Tensor], eta: float) -> dict[str, Tensor]:
+def move_parameters(parameters: dict[str, Tensor], gradients: list[Tensor], eta: float) -> dict[str, Tensor]:
     """θ − η g, in new tensors."""
     if not parameters:
         return {}
@@ -269,7 +269,7 @@ def check_finite(model: MultiTaskModel, values: Tensor, what: str) -> None:
         )
 
 
-def check_pulled(squared: Tensor) -> None:
+def check_encoder_gradient(squared: Tensor) -> None:
     """Raise FloatingPointError unless ‖(∂z/∂θ_sh)ᵀ d_z‖² is finite."""
     if not squared.isfinite():
         raise FloatingPointError(
