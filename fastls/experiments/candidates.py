@@ -13,8 +13,8 @@ from torch import Tensor
 from fastls.algorithms.block_search import BlockFBLS
 from fastls.algorithms.line_search import NOTHING_TO_SEARCH, Backtracking, Phi, SearchResult, Slopes
 from fastls.algorithms.optimizers import FBLS
-from fastls.algorithms.spaces import Evaluation, squared_norm, task_loss
-from fastls.models.multitask import MultiTaskModel
+from fastls.algorithms.spaces import Evaluation, squared_norm
+from fastls.models.multitask import MultiTaskModel, task_loss
 
 POLYAK, LONGEST = 0.1, 10.0  # c of the Polyak step L/(c‖g‖²), and the longest one, as in PoNoS
 KEPT = 0.99  # share that a running mean keeps from step to step
