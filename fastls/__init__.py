@@ -1,14 +1,12 @@
 """Fast line search for multi-task learning: the companion of Filatov and Merkulov (2021), arXiv 2110.00874."""
 
-from fastls.algorithms.block_search import BlockFBLS
+from fastls.algorithms.block_search import BlockFBLS, RootMeanSquare
 from fastls.algorithms.directions import DIRECTIONS, edm, mean, mgda, pcgrad
-from fastls.algorithms.equal_weight import EqualWeight
 from fastls.algorithms.line_search import Backtracking, SearchResult, Slopes
 from fastls.algorithms.merit_search import GoldenSection, Parabolic
 from fastls.algorithms.multitask_optimizer import StepRecord
-from fastls.algorithms.optimizers import BLS, FBLS, MGDAUB, SGD
+from fastls.algorithms.optimizers import BLS, FBLS, MGDAUB, SGD, EqualWeight
 from fastls.algorithms.pareto import dominates, pareto_front, stationarity_gap
-from fastls.algorithms.preconditioning import RootMeanSquare
 from fastls.models.multitask import MultiTaskModel
 
 __version__ = "0.1.0"

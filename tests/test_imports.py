@@ -66,3 +66,12 @@ def test_import_fastls_is_light():
     code = f"import sys, fastls; print(*sorted({heavy!r} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
+
+
+def test_files_and_folders_are_small():
+    for folder in [PACKAGE, *(path for path in PACKAGE.rglob("*") if path.is_dir())]:
+        files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(files) <= 10, f"{folder.relative_to(PACKAGE.parent)} has {len(files)} files"
+        for path in files:
+            lines = len(path.read_text(encoding="utf-8").splitlines())
+            assert lines <= 300, f"{path.relative_to(PACKAGE.parent)} has {lines} lines"

@@ -3,30 +3,71 @@
 import torch
 from torch import Tensor
 
-from fastls.algorithms.directions import Direction, check_weights, compute_gramian, get_direction, is_stationary, weigh
+from fastls.algorithms.directions import Direction
 from fastls.algorithms.line_search import NOTHING_TO_SEARCH, Backtracking, SearchResult, Slopes
-from fastls.algorithms.multitask_optimizer import MultiTaskOptimizer, StepRecord, read
-from fastls.algorithms.preconditioning import RootMeanSquare
-from fastls.algorithms.spaces import Evaluation, LatentSpace, check_finite, check_pulled, squared_norm
+from fastls.algorithms.multitask_optimizer import CommonDirectionOptimizer, StepRecord, scale_by_gain
+from fastls.algorithms.spaces import Evaluation, LatentSpace
 from fastls.models.multitask import MultiTaskModel
 
 GUARD = 1000.0  # no step is larger: a guard, not a parameter to choose
 FIRST_STEP, GROWTH = 0.01, 1.1
 
 
-class BlockFBLS(MultiTaskOptimizer):
+class RootMeanSquare:
+    r"""d = P⁻¹ g with P = diag(√v̂) + ε, v ← μv + (1 − μ)g², v̂ = v / (1 − μⁿ) after n steps: the metric of RMSProp.
+
+    v̂ is v with its start at zero corrected, as in Adam.
+
+    Args:
+        decay: μ in [0, 1).
+        eps: ε > 0, for entries that have no gradient.
+
+    Example:
+        >>> parameter, gradient = torch.zeros(2), torch.tensor([3.0, -0.1])
+        >>> RootMeanSquare()([parameter], [gradient], {parameter: {}})[0]           # the first step is the sign
+        tensor([ 1.0000, -1.0000])
+
+    Source: Kingma and Ba (2015), "Adam", https://arxiv.org/abs/1412.6980, algorithm 1 without its momentum.
+    """
+
+    def __init__(self, decay: float = 0.99, eps: float = 1e-8):
+        if not (0 <= decay < 1 and eps > 0):
+            raise ValueError(f"`decay` must be in [0, 1) and `eps` above 0, found {decay} and {eps}.")
+        self.decay = decay
+        self.eps = eps
+
+    @torch.no_grad()
+    def __call__(self, parameters: list[Tensor], gradients: list[Tensor], state: dict) -> list[Tensor]:
+        """P⁻¹ g, a tensor a parameter; v is kept in ``state[parameter]``, where `state_dict` has it."""
+        for parameter in parameters:
+            if "square_average" not in state[parameter]:
+                state[parameter] |= {"square_average": torch.zeros_like(parameter), "steps": 0}
+            state[parameter]["steps"] += 1
+        averages = [state[parameter]["square_average"] for parameter in parameters]
+        torch._foreach_mul_(averages, self.decay)
+        torch._foreach_addcmul_(averages, gradients, gradients, value=1 - self.decay)
+        corrected = torch._foreach_div(averages, 1 - self.decay ** state[parameters[0]]["steps"])
+        torch._foreach_sqrt_(corrected)
+        torch._foreach_add_(corrected, self.eps)
+        return torch._foreach_div(gradients, corrected)
+
+
+class BlockFBLS(CommonDirectionOptimizer):
     r"""θ_sh ← θ_sh − η (∂z/∂θ_sh)ᵀ d_z, θ_t ← θ_t − η_t ∂L_t/∂θ_t, with η and η_1, ..., η_T from searches of their own:
 
     .. math::
         L_t(z − ηρ d_z, θ_t) ≤ L_t − ηβρ ⟨∂L_t/∂z, d_z⟩ \text{ for every } t, \qquad
         L_t(z, θ_t − η_t ∂L_t/∂θ_t) ≤ L_t − η_t β ‖∂L_t/∂θ_t‖² \text{ for each } t,
 
-    ρ = ‖(∂z/∂θ_sh)ᵀ d_z‖² / ‖d_z‖² being the gain, as in ``FBLS(match_gain=True)``. Each search starts at 1.1 times the
-    step that it accepted last, the first at 0.01; a block whose search fails rests for a step. A step costs 1 encoder
-    forward, 1 encoder backward, and decoder passes: T forwards for a trial of the encoder, 1 for a trial of a decoder.
+    where ρ = ‖(∂z/∂θ_sh)ᵀ d_z‖² / ‖d_z‖² is the gain, as in ``FBLS(match_gain=True)``. Each search starts at 1.1 times
+    the step that it accepted last, the first at 0.01. A block whose search fails rests for a step. A step costs 1
+    encoder forward, 1 encoder backward, T decoder forwards for a trial of the encoder and 1 for a trial of a decoder.
 
-    The decrease of L_t when z and θ_t move together is not tested, and z moves by −ηJJᵀd_z, not along d_z alone:
-    `StepRecord.gain` and the losses of the next steps are what to watch.
+    Two things are not tested: the decrease of L_t when z and θ_t move together, and the part of z's move −ηJJᵀd_z that
+    is not along d_z. Watch `StepRecord.gain` and the losses of the next steps.
+
+    In the record of a step, `step_size` and `trials` are the encoder's and `decoder_steps` has the η_t; `accepted` says
+    whether the searches of all blocks that have a gradient were.
 
     Args:
         model: a `MultiTaskModel`.
@@ -47,6 +88,8 @@ class BlockFBLS(MultiTaskOptimizer):
         (1, 1, 2)
     """
 
+    options = (*CommonDirectionOptimizer.options, "preconditioner")
+
     def __init__(
         self,
         model: MultiTaskModel,
@@ -54,76 +97,50 @@ class BlockFBLS(MultiTaskOptimizer):
         beta: float = 0.4,
         preconditioner: RootMeanSquare | None = None,
     ):
-        self.line_search = Backtracking(beta, growth=GROWTH)
-        super().__init__(model, GUARD, previous_step=FIRST_STEP / GROWTH)
-        self.direction = get_direction(direction)
+        search, previous = Backtracking(beta, growth=GROWTH), FIRST_STEP / GROWTH
+        super().__init__(model, GUARD, direction, LatentSpace(), search, match_gain=True, previous_step=previous)
         self.preconditioner = preconditioner
 
-    def __getstate__(self) -> dict:
-        return super().__getstate__() | {
-            name: getattr(self, name) for name in ("line_search", "direction", "preconditioner")
-        }
-
-    @torch.enable_grad()
-    def step(self, inputs, targets: dict[str, Tensor]) -> StepRecord:
-        """One step on a batch, with the errors of `MultiObjectiveOptimizer.step`.
-
-        Returns:
-            `StepRecord`: `step_size` is the encoder's η and `decoder_steps` has the η_t; `trials` is of the encoder;
-            `accepted` says whether the searches of all blocks that have a gradient were.
-        """
-        self._check_parameters()
-        batch, space = Evaluation(self.model, inputs, targets, replayable=True), LatentSpace()
-        gradients = space.gradients(batch)  # (T, n)
-        gramian, own = read(compute_gramian(gradients), batch.own_slopes())  # (T, T), (T,)
-        check_finite(self.model, gramian.diagonal() + own, "Squared gradients")
-        weights, heard = weigh(self.direction, gramian, own)  # (T,), (T,)
-        check_weights(self.direction, weights)
-        slopes = Slopes(own, gramian @ weights)
-        if is_stationary(gramian, weights, own, gradients.dtype):
-            return self._record(batch, weights, slopes, [SearchResult(0.0, 0, False)] * (1 + len(own)), None)
-
-        direction = weights.to(gradients) @ gradients  # (n,)
-        shared = space.shared_direction(batch, direction)
-        pulled = squared_norm(shared, batch.losses)
-        check_pulled(pulled)
-        if self.preconditioner is not None:
-            gradient = shared
-            shared = self.preconditioner(self.param_groups[0]["params"], gradient, self.state)
-            pulled = sum((g * d).sum() for g, d in zip(gradient, shared, strict=True)).to(pulled)
-        gain = pulled / squared_norm([direction], batch.losses)
-        rho = gain.cpu().nan_to_num()  # d_z = 0: only the decoders move
-        slopes = Slopes(own, rho * slopes.shared)
-        found = [self._search_encoder(batch, rho.to(direction) * direction, heard, slopes.shared)]
-        found += [self._search_decoder(batch, t, own[t : t + 1]) for t in range(len(own))]
-        for group, gradient, result in zip(self.param_groups, [shared, *batch.own_gradients], found, strict=True):
+    def _follow(self, batch: Evaluation, direction: Tensor, weights: Tensor, active: Tensor, slopes: Slopes):
+        """Search for every block at the losses and gradients of the same point, then move all."""
+        shared, gain = self._pull_back(batch, direction)
+        trial_direction, slopes = scale_by_gain(gain, direction, slopes)
+        own = slopes.own
+        results = [self._search_encoder(batch, trial_direction, active, slopes.shared)]
+        results += [self._search_decoder(batch, t, own[t : t + 1]) for t in range(len(own))]
+        for group, gradient, result in zip(self.param_groups, [shared, *batch.own_gradients], results, strict=True):
             self._move_block(group, gradient, result)
-        return self._record(batch, weights, slopes, found, gain)
+        encoder_step, *decoder_steps = [result.step_size if result.accepted else 0.0 for result in results]
+        result = SearchResult(encoder_step, results[0].trials, all(result.accepted for result in results))
+        return self._record(batch, weights, slopes, result, gain, decoder_steps=decoder_steps)
 
-    def _search_encoder(self, batch: Evaluation, reach: Tensor, heard: Tensor, shared: Tensor) -> SearchResult:
-        """η for z − η reach, the decoders staying where they are."""
-        if not reach.any():
+    def _record(self, batch, weights, slopes, result, *others, decoder_steps=None, **more) -> StepRecord:
+        steps = torch.tensor(decoder_steps or [0.0] * len(weights), dtype=torch.float64)
+        return super()._record(batch, weights, slopes, result, *others, decoder_steps=steps, **more)
+
+    def _search_encoder(self, batch: Evaluation, direction: Tensor, active: Tensor, shared: Tensor) -> SearchResult:
+        """η for z − η direction, the decoders staying where they are; `shared` has the slopes along it."""
+        if not direction.any():
             return NOTHING_TO_SEARCH
-        z, step = batch.z.detach(), reach.view_as(batch.z)
-        chosen = heard.nonzero().squeeze(1).tolist()
+        z, step = batch.z.detach(), direction.view_as(batch.z)
+        numbers = active.nonzero().squeeze(1).tolist()
 
         def phi(eta: float) -> Tensor:
-            return batch.trial_losses(torch.add(z, step, alpha=-eta), 0.0)[chosen]
+            return batch.trial_losses(torch.add(z, step, alpha=-eta), 0.0)[numbers]
 
-        slopes = Slopes(torch.zeros_like(shared[chosen]), shared[chosen])
-        return self.line_search(phi, batch.losses.cpu()[chosen], slopes, self.lr, self.param_groups[0]["previous_step"])
+        slopes, previous = Slopes(0 * shared[numbers], shared[numbers]), self.param_groups[0]["previous_step"]
+        return self.line_search(phi, batch.losses.cpu()[numbers], slopes, self.lr, previous)
 
     def _search_decoder(self, batch: Evaluation, t: int, own: Tensor) -> SearchResult:
         """η_t for θ_t − η_t ∂L_t/∂θ_t, z staying where it is."""
         if own == 0:
             return NOTHING_TO_SEARCH
-        z = batch.z.detach()
+        z, previous = batch.z.detach(), self.param_groups[1 + t]["previous_step"]
 
         def phi(eta: float) -> Tensor:
             return batch.trial_loss(t, z, eta)[None]
 
         slopes = Slopes(own, torch.zeros_like(own))
-        previous = self.param_groups[1 + t]["previous_step"]
         return self.line_search(phi, batch.losses[t : t + 1].cpu(), slopes, self.lr, previous)
 
     @torch.no_grad()
@@ -132,19 +149,3 @@ class BlockFBLS(MultiTaskOptimizer):
         if result.accepted and result.step_size:
             group["previous_step"] = result.step_size
             torch._foreach_add_(group["params"], gradient, alpha=-result.step_size)
-
-    @staticmethod
-    def _record(batch, weights, slopes, found: list[SearchResult], gain) -> StepRecord:
-        steps = [result.step_size if result.accepted else 0.0 for result in found]
-        return StepRecord(
-            losses=batch.losses,
-            weights=weights.to(batch.losses.device),
-            slopes=slopes.total.to(batch.losses.device),
-            step_size=steps[0],
-            trials=found[0].trials,
-            accepted=all(result.accepted for result in found),
-            stationary=gain is None,
-            gain=gain,
-            passes=batch.passes,
-            decoder_steps=torch.tensor(steps[1:], dtype=torch.float64),
-        )

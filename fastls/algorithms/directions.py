@@ -30,13 +30,7 @@ def mgda(gramian: Tensor) -> Tensor:
     r"""argmin αᵀGα over the simplex: the shortest vector in the convex hull of the gradients, solved exactly.
 
     The result satisfies (Gα)_t ≥ αᵀGα for every t: d is a common descent direction unless it is zero, and it is zero
-    just where the point is Pareto stationary.
-
-    Args:
-        gramian: (T, T), symmetric positive semi-definite; float64 is best.
-
-    Returns:
-        (T,) weights, non-negative, of sum one, on the device and in the dtype of `gramian`.
+    just where the point is Pareto stationary. The weights sum to one; G is best given in float64.
 
     Raises:
         RuntimeError: the least-squares solver did not converge (never swallowed).
@@ -70,7 +64,7 @@ def _mgda_of_two(gramian: Tensor) -> Tensor:
     g11, g12, g22 = gramian[0, 0], gramian[0, 1], gramian[1, 1]
     distance = g11 - 2 * g12 + g22
     first = torch.where(distance > 0, ((g22 - g12) / distance).clamp(0, 1), 0.5)  # equal gradients: any weights do
-    # Beside a far shorter g_1, 1 − first would be rounding error, which the length of g_2 makes felt.
+    # Beside a far shorter g_1, 1 − first would be rounding error, and g_2 is long enough for that to matter.
     second = torch.where(g22 > 1e10 * g11, ((g11 - g12) / distance).clamp(0, 1), 1 - first)
     return torch.stack([first, second])
 
@@ -83,7 +77,7 @@ def _share_among(chosen: Tensor, gramian: Tensor) -> Tensor:
 def edm(gramian: Tensor) -> Tensor:
     r"""α_t = γ ν_t / ‖g_t‖, ν the MGDA weights of the unit gradients, γ such that Σα = 1. For T = 2 the bisector.
 
-    The direction makes equal angles with all gradients of non-zero weight and does not turn when a loss is rescaled.
+    The direction makes the same angle with every gradient of non-zero weight; rescaling a loss does not change it.
 
     Example:
         >>> edm(torch.diag(torch.tensor([1.0, 4.0])))    # |g_2| = 2 |g_1|: d is parallel to g_1/1 + g_2/2
@@ -101,15 +95,11 @@ def edm(gramian: Tensor) -> Tensor:
 
 
 def pcgrad(gramian: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    r"""Each g_i loses, task by task in random order, its component against every g_j that it opposes; then the sum.
+    r"""Remove from each g_i the part that opposes g_j where the two conflict, for all j in random order; then add up.
 
     The weights do not sum to one (without conflict each is 1), and for T ≥ 3 the sum need not be a common descent
-    direction.
-
-    Args:
-        gramian: (T, T).
-        generator: source of the order of projections; None takes torch's global generator, so `torch.manual_seed`
-            decides. For T ≤ 2 the order does not matter and nothing is drawn.
+    direction. The order is drawn from `generator`, or from torch's global one, so that `torch.manual_seed` decides it.
+    For T ≤ 2 the order does not matter and nothing is drawn.
 
     Example:
         >>> pcgrad(torch.tensor([[1.0, -0.5], [-0.5, 1.0]]))
@@ -136,11 +126,7 @@ DIRECTIONS: dict[str, Direction] = {"mean": mean, "mgda": mgda, "edm": edm, "pcg
 
 
 def get_direction(direction: str | Direction) -> Direction:
-    """The rule of that name, or the callable itself.
-
-    Raises:
-        ValueError: an unknown name.
-    """
+    """The rule of that name, or the callable itself; ValueError for an unknown name."""
     if callable(direction):
         return direction
     if direction not in DIRECTIONS:
@@ -149,14 +135,9 @@ def get_direction(direction: str | Direction) -> Direction:
 
 
 def compute_gramian(gradients: Tensor, columns: int = 2**18) -> Tensor:
-    """G = F Fᵀ accumulated in float64, a block of columns at a time, so that no second copy of F is held.
+    """(T, T) float64, G = F Fᵀ, from the gradients F of shape (T, n), one task's a row.
 
-    Args:
-        gradients: F of shape (T, n), one task's gradient a row.
-        columns: width of a block.
-
-    Returns:
-        (T, T) float64 tensor on the device of `gradients`.
+    G is summed over blocks of that many columns, so that no second copy of F is held.
     """
     tasks = gradients.shape[0]
     gramian = gradients.new_zeros((tasks, tasks), dtype=torch.float64)
@@ -166,83 +147,46 @@ def compute_gramian(gradients: Tensor, columns: int = 2**18) -> Tensor:
     return gramian
 
 
-def find_heard(gramian: Tensor, own: Tensor) -> Tensor:
-    r"""Which tasks have a say in a step: those with g_t ≠ 0 or ∂L_t/∂θ_t ≠ 0.
+def find_active(gramian: Tensor, own: Tensor) -> Tensor:
+    r"""(T,) bool, which tasks are active in a step: those with g_t ≠ 0 or ∂L_t/∂θ_t ≠ 0; `own` is (T,), ‖∂L_t/∂θ_t‖².
 
-    A batch without a single target of a task (no car in a crop) gives it a loss of zero, whose gradients vanish. Zero
-    is the shortest vector of any hull, so such a task would hold the encoder still and have every search refused; it
-    is left out of the direction and of the test for this batch. Where no decoder has a gradient of its own all tasks
-    are heard: a g_t = 0 then means a Pareto stationary point (Definition 3), where to stay is right.
-
-    Args:
-        gramian: (T, T).
-        own: (T,), ‖∂L_t/∂θ_t‖².
-
-    Returns:
-        (T,) bool.
+    A batch without a single target of a task (no car in a crop) gives the task a loss of zero, whose gradients vanish.
+    Zero is the shortest vector of any hull, so the task would hold the encoder still and have every search refused. It
+    is left out of the direction and of the test for this batch. Where no decoder has a gradient of its own, all tasks
+    are active: g_t = 0 then means a Pareto stationary point (Definition 3), and nothing should move.
 
     Example:
-        >>> find_heard(torch.diag(torch.tensor([1.0, 0.0, 0.0])), own=torch.tensor([1.0, 2.0, 0.0]))
+        >>> find_active(torch.diag(torch.tensor([1.0, 0.0, 0.0])), own=torch.tensor([1.0, 2.0, 0.0]))
         tensor([ True,  True, False])
     """
     return (gramian.diagonal() + own > 0) | (own == 0).all()
 
 
 def weigh(direction: Direction, gramian: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """alpha and the tasks that are heard.
-
-    Args:
-        direction: the rule; it sees the Gramian of the tasks that are heard.
-        gramian: (T, T) float64.
-        own: (T,) float64, ‖∂L_t/∂θ_t‖².
-
-    Returns:
-        Weights (T,), zero for tasks that are not heard, and (T,) bool, see `find_heard`.
-
-    Raises:
-        ValueError: the rule returned something other than T weights.
-    """
-    heard = find_heard(gramian, own)
+    """(T,), alpha, and (T,) bool, which tasks are active: the rule sees their Gramian alone, the others weigh 0."""
+    active = find_active(gramian, own)
     weights = torch.zeros_like(own)
-    weights[heard] = compute_weights(direction, gramian[heard][:, heard])
-    return weights, heard
+    weights[active] = compute_weights(direction, gramian[active][:, active])
+    return weights, active
 
 
 def compute_weights(direction: Direction, gramian: Tensor) -> Tensor:
-    """alpha = direction(G), of the right shape.
-
-    Raises:
-        ValueError: the rule returned something other than T weights.
-    """
-    weights = direction(gramian)
-    tasks = gramian.shape[0]
+    """alpha = direction(G); ValueError unless these are T weights, finite and not negative."""
+    weights, tasks = direction(gramian), gramian.shape[0]
+    name = getattr(direction, "__name__", type(direction).__name__)
     if not isinstance(weights, Tensor) or weights.shape != (tasks,):
         found = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
-        raise ValueError(f"Direction `{_name(direction)}` must return weights of shape ({tasks},), found {found}.")
-    return weights.detach().to(gramian)
-
-
-def check_weights(direction: Direction, weights: Tensor) -> None:
-    """Raise ValueError unless all weights are finite and not negative."""
+        raise ValueError(f"Direction `{name}` must return weights of shape ({tasks},), found {found}.")
     if not (weights.isfinite() & (weights >= 0)).all():
-        raise ValueError(f"Direction `{_name(direction)}` must return finite weights ≥ 0, found {weights.tolist()}.")
-
-
-def _name(direction: Direction) -> str:
-    return getattr(direction, "__name__", type(direction).__name__)
+        raise ValueError(f"Direction `{name}` must return finite weights ≥ 0, found {weights.tolist()}.")
+    return weights.detach().to(gramian)
 
 
 def is_stationary(gramian: Tensor, weights: Tensor, own: Tensor, dtype: torch.dtype) -> Tensor:
     r"""() bool: whether d and every ∂L_t/∂θ_t vanish up to rounding, Pareto stationarity (Definition 3) of a batch.
 
     ‖d‖² = αᵀGα counts as zero beside the largest ‖α_t g_t‖², since the terms of a sum that cancels leave rounding of
-    their size.
-
-    Args:
-        gramian: (T, T) float64.
-        weights: (T,), alpha.
-        own: (T,), ‖∂L_t/∂θ_t‖².
-        dtype: of the gradients behind the Gramian.
+    their size: that of `dtype`, in which the gradients were computed.
     """
     largest = (weights.square() * gramian.diagonal()).max()
     rounding = max(10 * torch.finfo(torch.float64).eps, (10 * torch.finfo(dtype).eps) ** 2)

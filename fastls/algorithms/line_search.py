@@ -8,7 +8,7 @@ latent representation, so every search serves BLS and FBLS alike.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,61 +57,41 @@ ARMIJO_FORMS: dict[int, Callable[[Slopes], Tensor]] = {
 }
 
 
-class LineSearch(Protocol):
-    """What BLS and FBLS ask of a search.
+class LineSearch:
+    """What the optimizers ask of a search, and what all searches decide before their first trial.
+
+    A search of your own may derive from this class and define `_search` and ``floor``, the least step that it tries.
 
     Attributes:
         needs_trials: whether φ is evaluated; a step then keeps what trials start from.
     """
 
-    needs_trials: bool
-
-    def check_bound(self, lr_ub: float) -> None:
-        """Raise ValueError unless a search can start at this bound: asked when the optimizer is made."""
-
-    def __call__(
-        self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float = math.inf
-    ) -> SearchResult:
-        """Search (0, lr_ub]; a search that fails returns the step it would take with ``accepted=False``.
-
-        A schedule may have brought lr_ub to 0, where the step is 0 and accepted.
-        `previous` is the last accepted step, ∞ where there is none; a search may begin near it or ignore it.
-        """
-
-
-class ConstantStep:
-    """η = lr, accepted without a trial: the search of SGD and MGDA-UB."""
-
-    needs_trials = False
-
-    def check_bound(self, lr: float) -> None:
-        if not 0 < lr < float("inf"):
-            raise ValueError(f"`lr` must be positive and finite, found {lr}.")
-
-    def __call__(self, phi: Phi, losses: Tensor, slopes: Slopes, lr: float, previous: float = math.inf) -> SearchResult:
-        return SearchResult(lr, trials=0, accepted=True)
-
-
-class TrialSearch:
-    """What the searches that make trials share: what is decided before the first trial. They differ in `_search`."""
-
     floor: float
     needs_trials: ClassVar[bool] = True
 
     def check_bound(self, lr_ub: float) -> None:
-        """Raise unless ``0 < floor < lr_ub``, finite."""
+        """Raise unless ``0 < floor < lr_ub``, finite: asked when the optimizer is made."""
         if not 0 < lr_ub < math.inf:
             raise ValueError(f"`lr_ub` must be positive and finite, found {lr_ub}.")
         if self.floor >= lr_ub:
             raise ValueError(f"`floor` must be below `lr_ub`, found floor={self.floor} and lr_ub={lr_ub}.")
 
-    def _check_floor(self) -> None:
-        if not 0 < self.floor < math.inf:
-            raise ValueError(f"`{type(self).__name__}(floor=...)` must be positive and finite, found {self.floor}.")
-
     def __call__(
         self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float = math.inf
     ) -> SearchResult:
+        """Search (0, lr_ub].
+
+        Args:
+            phi: the losses at a trial step.
+            losses, slopes: at 0, on the host.
+            lr_ub: the bound. A schedule may have brought it to the floor or below, to 0 for example: there is no step
+                to try, so the step is 0, with no trial and ``accepted=True``, since nothing was refused.
+            previous: the last accepted step, ∞ where there is none. A search may begin near it or ignore it.
+
+        Returns:
+            `SearchResult`; a search that failed gives the step to take nevertheless, with ``accepted=False``. A slope
+            that is not positive means that the direction is not one of descent: it fails at the floor, with no trial.
+        """
         if not 0 <= lr_ub < math.inf:
             raise ValueError(f"`lr_ub` must be finite and not negative, found {lr_ub}.")
         if lr_ub <= self.floor:
@@ -123,9 +103,26 @@ class TrialSearch:
     def _search(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float) -> SearchResult:
         raise NotImplementedError
 
+    def _check_floor(self) -> None:
+        if not 0 < self.floor < math.inf:
+            raise ValueError(f"`{type(self).__name__}(floor=...)` must be positive and finite, found {self.floor}.")
+
+
+class ConstantStep(LineSearch):
+    """η = lr, accepted without a trial: the search of SGD and MGDA-UB."""
+
+    needs_trials = False
+
+    def check_bound(self, lr: float) -> None:
+        if not 0 < lr < math.inf:
+            raise ValueError(f"`lr` must be positive and finite, found {lr}.")
+
+    def __call__(self, phi: Phi, losses: Tensor, slopes: Slopes, lr: float, previous: float = math.inf) -> SearchResult:
+        return SearchResult(lr, trials=0, accepted=True)
+
 
 @dataclass(frozen=True)
-class Backtracking(TrialSearch):
+class Backtracking(LineSearch):
     r"""The first η in lr_ub, γ lr_ub, γ² lr_ub, ... with, for every task t,
 
     .. math:: φ_t(η) ≤ L_t − η β s_t
@@ -140,26 +137,19 @@ class Backtracking(TrialSearch):
             own part alone, (8) for the shared part alone; (9), its misprint mended, is (6).
         growth: above 1. A search begins at `growth` times the last accepted step, and never above lr_ub. The default ∞
             begins every search at lr_ub, as the paper does. At 1.1, a warm start, most searches end at their first
-            trial, and about one in seven takes a second where γ = 1/2 and the right step stays. A search that failed
-            sends the next one back to lr_ub. Where a schedule raises lr_ub again, the step grows back by this factor
-            a step.
-        order: "together" runs all T decoders in every trial and waits for the device once; "in turn" first runs the
-            one whose task refused the trial before, and leaves the trial if it refuses again, so that a trial costs
-            one decoder in place of T from the second on. The steps are the same, but an accepted trial may wait
-            twice: worth it where decoders are expensive. φ must offer ``some(eta, tasks) -> (len(tasks),)``, as it does
-            in BLS and FBLS.
+            trial; where γ = 1/2 and the right step stays, about one in seven takes a second. A failed search sends the
+            next one back to lr_ub. Where a schedule raises lr_ub again, the step grows back by this factor a step.
+        order: "together" runs all T decoders in every trial. "in turn" first runs the decoder whose task refused the
+            last trial, and ends the trial if that task refuses again: one decoder in place of T, and the same steps.
+            An accepted trial may wait twice for the device, so this is for expensive decoders. φ must offer
+            ``for_tasks(eta, tasks) -> (len(tasks),)``, as it does in BLS and FBLS.
 
-    Returns (when called as ``search(phi, losses, slopes, lr_ub, previous=∞)``):
-        `SearchResult`. A trial with a loss that is NaN or infinite is rejected. A slope that is not positive means
-        that the direction is not one of descent: refused with no trial, ``accepted=False``, at the floor. Where a
-        schedule has brought lr_ub to the floor or below, to 0 for example, there is no step to try: the step is 0, with
-        no trial and ``accepted=True``, since nothing was refused.
+    A trial with a loss that is NaN or infinite is rejected. What a search returns: see `LineSearch`.
 
     Raises:
-        ValueError: a parameter outside its range, or an lr_ub that is negative or not finite.
+        ValueError: a parameter outside its range.
 
     Example:
-        >>> import torch
         >>> phi = lambda eta: torch.tensor([(1 - 4 * eta) ** 2])          # L = (1 − 4η)², so the slope is 8
         >>> slopes = Slopes(own=torch.zeros(1), shared=torch.tensor([8.0]))
         >>> Backtracking(beta=0.1, gamma=0.5)(phi, torch.ones(1), slopes, 1.0)
@@ -191,8 +181,7 @@ class Backtracking(TrialSearch):
             raise ValueError(f"`Backtracking(order=...)` must be 'together' or 'in turn', found {self.order!r}.")
 
     def _search(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float) -> SearchResult:
-        decrease = ARMIJO_FORMS[self.form](slopes)
-        test = (InTurn if self.order == "in turn" else Together)(phi, losses, decrease, self.beta)
+        test = ArmijoTest(phi, losses, ARMIJO_FORMS[self.form](slopes), self.beta, in_turn=self.order == "in turn")
         first, trials = min(lr_ub, self.growth * previous), 0
         while (eta := first * self.gamma**trials) >= self.floor:
             trials += 1
@@ -201,39 +190,37 @@ class Backtracking(TrialSearch):
         return SearchResult(self.floor, trials, accepted=False)
 
 
-class Together:
-    """The test of one step after the other, all tasks in every trial."""
+class ArmijoTest:
+    """The test of one trial step after the other.
 
-    def __init__(self, phi: Phi, losses: Tensor, decrease: Tensor, beta: float):
-        self.phi, self.losses, self.decrease, self.beta = phi, losses, decrease, beta
+    Attributes:
+        in_turn: first ask the task that refused the last step and, where it refuses again, no other.
+        refusing: that task; None before the first refusal.
+    """
 
-    def holds(self, eta: float) -> bool:
-        return bool(satisfies_armijo(self.phi(eta), self.losses, self.decrease, self.beta, eta))
-
-
-class InTurn(Together):
-    """The same test, the task that refused the last step first and, where it refuses again, alone."""
-
-    suspect: int | None = None
+    def __init__(self, phi: Phi, losses: Tensor, decrease: Tensor, beta: float, in_turn: bool):
+        self.phi, self.losses, self.decrease, self.beta, self.in_turn = phi, losses, decrease, beta, in_turn
+        self.refusing: int | None = None
 
     def holds(self, eta: float) -> bool:
+        if not self.in_turn:
+            return bool(satisfies_armijo(self.phi(eta), self.losses, self.decrease, self.beta, eta))
         tasks = list(range(len(self.losses)))
-        if self.suspect is None:
+        if self.refusing is None:
             return self._holds_for(eta, tasks)
-        others = [t for t in tasks if t != self.suspect]
-        return self._holds_for(eta, [self.suspect]) and (not others or self._holds_for(eta, others))
+        others = [t for t in tasks if t != self.refusing]
+        return self._holds_for(eta, [self.refusing]) and (not others or self._holds_for(eta, others))
 
     def _holds_for(self, eta: float, tasks: list[int]) -> bool:
         losses, decrease = self.losses[tasks].double(), self.decrease[tasks].double()
-        trial = self.phi.some(eta, tasks).to(losses)
+        trial = self.phi.for_tasks(eta, tasks).to(losses)
         refused = ~passes_armijo(trial, losses, decrease, self.beta, eta)  # (len(tasks),)
-        if not refused.any():
-            return True
-        # On a parabola (φ_t(η) − L_t)/s_t is largest for the task that asks for the smallest step.
-        rise = (trial - losses) / decrease
-        rise = torch.where(rise.isfinite(), rise, math.inf).where(refused, -math.inf)
-        self.suspect = tasks[int(rise.argmax())]
-        return False
+        if refused.any():
+            # On a parabola (φ_t(η) − L_t)/s_t is largest for the task that asks for the smallest step.
+            rise = (trial - losses) / decrease
+            rise = torch.where(rise.isfinite(), rise, math.inf).where(refused, -math.inf)
+            self.refusing = tasks[int(rise.argmax())]
+        return not refused.any()
 
 
 def passes_armijo(trial_losses: Tensor, losses: Tensor, slopes: Tensor, beta: float, eta: float) -> Tensor:

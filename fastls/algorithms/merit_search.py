@@ -1,8 +1,8 @@
 r"""Line searches that minimise: the step with the smallest merit, in place of the first that passes a test.
 
-The merit of a step is the change of the loss that gains least from it, m(η) = max_t [φ_t(η) − L_t], with m(0) = 0: a
+The merit of a step is the change of the loss that gains least from it, m(η) = max_t [φ_t(η) − L_t], with m(0) = 0. A
 step of negative merit decreases every loss. m is convex where the φ_t are, but has kinks where another loss becomes
-the largest. Both searches keep a bracket around the best step so far and differ only in where they try next.
+the largest. Both searches keep a bracket around the best step so far. They differ only in where they try next.
 """
 
 import math
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fastls.algorithms.line_search import Phi, SearchResult, Slopes, TrialSearch
+from fastls.algorithms.line_search import LineSearch, Phi, SearchResult, Slopes
 
 GOLDEN = (3 - math.sqrt(5)) / 2
 
@@ -62,8 +62,8 @@ class Bracket:
 
 
 @dataclass(frozen=True)
-class BracketSearch(TrialSearch):
-    """What golden section and parabolic interpolation share: parameters, bracket, and when to stop."""
+class BracketSearch(LineSearch):
+    """What both searches share: parameters, bracket, and when to stop. They differ in `_propose`, the next step."""
 
     tolerance: float = 1e-3
     max_trials: int = 100
@@ -93,9 +93,6 @@ class BracketSearch(TrialSearch):
         """A third of the final width: such moves to both sides of the best step end the search."""
         return self.tolerance * bracket.best / 3
 
-    def _propose(self, bracket: Bracket) -> float:
-        raise NotImplementedError
-
 
 class GoldenSection(BracketSearch):
     r"""argmin over (0, lr_ub] of
@@ -103,22 +100,20 @@ class GoldenSection(BracketSearch):
     .. math:: m(η) = max_t [φ_t(η) − L_t]
 
     by golden section, up to a relative tolerance: for a unimodal m (convex losses have one) the returned η is within
-    ``tolerance * η`` of the minimiser. lr_ub is tried first, and if m still falls there it is returned after two
-    trials. Else a trial narrows the bracket to 0.62 of its width, however close to 0 the minimum is. With several
-    minima it finds one of them; the returned η is always the best that was tried.
+    ``tolerance * η`` of the minimiser. lr_ub is tried first, and returned after two trials if m still falls there. Else
+    every trial narrows the bracket to 0.62 of its width. With several minima, one of them is found; the returned η is
+    always the best that was tried.
 
     Args:
         tolerance: in (0, 1), width of the last bracket relative to the step.
         max_trials: evaluations of the losses after which the best step so far is returned.
         floor: ε > 0; no step below it is tried, and it is the step size of a search that failed.
 
-    Returns (when called as ``search(phi, losses, slopes, lr_ub, previous)``, the last ignored):
-        `SearchResult`, accepted where m(η) < 0: every loss decreases. A trial with a loss that is NaN or infinite has
-        merit +∞. A slope that is not positive is refused, and an lr_ub at the floor or below gives a step of 0, both
-        as in `Backtracking`.
+    A step is accepted where m(η) < 0, that is, where every loss decreases. A trial with a loss that is NaN or infinite
+    has merit +∞. What a search returns: see `LineSearch`; the last accepted step is ignored.
 
     Raises:
-        ValueError: as for `Backtracking`.
+        ValueError: a parameter outside its range.
 
     Example:
         >>> import torch
@@ -147,22 +142,8 @@ class Parabolic(BracketSearch):
     its vertex is kept between a tenth and a half of the bracket. A vertex outside of the bracket, or farther than half
     of the move before last, gives way to the golden section, so that kinks and waves cost trials but not the result.
 
-    Args:
-        tolerance, max_trials, floor: as for `GoldenSection`.
-
-    Returns (when called as ``search(phi, losses, slopes, lr_ub, previous)``, the last ignored):
-        `SearchResult`, as from `GoldenSection`, mostly after fewer trials where m is smooth.
-
-    Raises:
-        ValueError: as for `GoldenSection`.
-
-    Example:
-        >>> import torch
-        >>> phi = lambda eta: torch.tensor([(1 - 4 * eta) ** 2])          # L = (1 − 4η)², smallest at η = 1/4
-        >>> slopes = Slopes(own=torch.zeros(1), shared=torch.tensor([8.0]))
-        >>> result = Parabolic(tolerance=0.01)(phi, torch.ones(1), slopes, 1.0)
-        >>> round(result.step_size, 2), result.trials, result.accepted
-        (0.25, 4, True)
+    Arguments, result and errors are those of `GoldenSection`. Where m is smooth, fewer trials are made as a rule: 4 in
+    the example there.
 
     Source: Brent (1973), "Algorithms for Minimization without Derivatives", chapter 5, for the safeguards; Nocedal and
     Wright (2006), "Numerical Optimization", section 3.5, for the first parabola.

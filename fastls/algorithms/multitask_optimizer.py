@@ -1,36 +1,33 @@
 """The step that all methods share: evaluate a batch, weigh the task gradients, search or not, move.
 
-`MultiObjectiveOptimizer` takes the two things in which the four algorithms differ, a space and a line search;
-`fastls.algorithms.optimizers` has them by name.
+`CommonDirectionOptimizer` takes the two things in which the four algorithms differ, a space and a line search.
+`fastls.algorithms.optimizers` has the four by name.
 """
 
 import math
 from dataclasses import dataclass
 from itertools import chain
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from fastls.algorithms.directions import (
-    Direction,
-    check_weights,
-    compute_gramian,
-    get_direction,
-    is_stationary,
-    weigh,
-)
-from fastls.algorithms.line_search import SearchResult, Slopes, search_failure
+from fastls.algorithms.directions import Direction, compute_gramian, get_direction, is_stationary, weigh
+from fastls.algorithms.line_search import LineSearch, SearchResult, Slopes, search_failure
 from fastls.algorithms.spaces import (
     Evaluation,
     LatentSpace,
     Passes,
+    Space,
     Trials,
+    check_encoder_gradient,
     check_finite,
-    check_pulled,
     squared_norm,
     trainable,
 )
 from fastls.models.multitask import MultiTaskModel
+
+STATIONARY = SearchResult(0.0, trials=0, accepted=False)  # nothing was searched, and nothing moved
 
 
 @dataclass(frozen=True)
@@ -39,17 +36,17 @@ class StepRecord:
 
     Attributes:
         losses: (T,), the losses before the step.
-        weights: (T,), alpha; zero for a task without a gradient in this batch, see `find_heard`.
+        weights: (T,), alpha; zero for a task without a gradient in this batch, see `find_active`.
         slopes: (T,) float64, ‖∂L_t/∂θ_t‖² + (Gα)_t, the predicted decrease per unit of step, with ρ(Gα)_t where trials
             match the gain; None for `EqualWeight`.
-        step_size: η that was taken; 0 where nothing moved, as where a schedule has brought `lr` to 0.
+        step_size: η that was taken; 0 where nothing moved.
         trials: evaluations of the losses by the line search; of `BlockFBLS`, by the encoder's.
         accepted: whether the test held at `step_size`; always true for constant steps. Where a schedule has brought
             `lr` to 0, or to the floor of the search or below, no step is tried: `step_size` and `trials` are 0 and
             `accepted` is true, since nothing was refused.
         stationary: the batch was Pareto stationary up to rounding; nothing moved.
-        gain: ρ = ‖Jᵀd_z‖² / ‖d_z‖² for the latent methods (NaN where d_z = 0), else None: how far θ moves z along
-            d_z. None where nothing moved.
+        gain: ρ = ‖Jᵀd_z‖² / ‖d_z‖², how far θ moves z along d_z; NaN where d_z = 0. None where nothing moved, and for
+            methods that are not latent.
         passes: encoder and decoder passes of this step.
         decoder_steps: (T,) η_t of `BlockFBLS`, where `step_size` is the encoder's; else None.
     """
@@ -73,6 +70,8 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
     `state_dict` of any method can be loaded into any other: a search that has no use for it ignores it, and a warm
     start goes on from it, or begins at the bound where there is none.
     """
+
+    options: ClassVar[tuple[str, ...]] = ()  # names of a subclass's own attributes, which copies keep
 
     def __init__(self, model: MultiTaskModel, lr: float, previous_step: float = math.inf):
         if not trainable(model.encoder):
@@ -118,36 +117,34 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
             )
 
     def __getstate__(self) -> dict:
-        """Copies and pickles carry the model along; torch's own keep the groups and the state alone."""
-        return super().__getstate__() | {"model": self.model}
+        """Copies and pickles carry model and options along; torch's own keep the groups and the state alone."""
+        return super().__getstate__() | {name: getattr(self, name) for name in ("model", *self.options)}
 
 
-class MultiObjectiveOptimizer(MultiTaskOptimizer):
-    """One `step` for the four corners; they differ in `space` and `line_search` alone."""
+class CommonDirectionOptimizer(MultiTaskOptimizer):
+    """The step along d = Σ α_t g_t. The four algorithms differ in `space` and `line_search` alone."""
+
+    options = ("direction", "space", "line_search", "on_failure", "match_gain")
+    preconditioner = None  # of the encoder's step: `BlockFBLS` may have one
 
     def __init__(
         self,
         model: MultiTaskModel,
         lr: float,
         direction: str | Direction,
-        space,
-        line_search,
+        space: Space,
+        line_search: LineSearch,
         on_failure: str = "floor",
         match_gain: bool = False,
+        previous_step: float = math.inf,
     ):
         if on_failure not in ("floor", "skip", "raise"):
             raise ValueError(f"`on_failure` must be 'floor', 'skip' or 'raise', found {on_failure!r}.")
         line_search.check_bound(lr)
-        super().__init__(model, lr)
+        super().__init__(model, lr, previous_step)
         self.direction = get_direction(direction)
-        self.space = space
-        self.line_search = line_search
-        self.on_failure = on_failure
-        self.match_gain = match_gain
-
-    def __getstate__(self) -> dict:
-        own = ("direction", "space", "line_search", "on_failure", "match_gain")
-        return super().__getstate__() | {name: getattr(self, name) for name in own}
+        self.space, self.line_search = space, line_search
+        self.on_failure, self.match_gain = on_failure, match_gain
 
     @torch.enable_grad()
     def step(self, inputs, targets: dict[str, Tensor]) -> StepRecord:
@@ -170,23 +167,22 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
         self._check_parameters()
         batch = Evaluation(self.model, inputs, targets, self.line_search.needs_trials)
         gradients = self.space.gradients(batch)  # (T, n)
-        gramian, own = read(compute_gramian(gradients), batch.own_slopes())  # (T, T), (T,)
+        gramian, own = copy_to_host(compute_gramian(gradients), batch.own_slopes())  # (T, T), (T,)
         check_finite(self.model, gramian.diagonal() + own, "Squared gradients")
-        weights, heard = weigh(self.direction, gramian, own)  # (T,), (T,)
-        check_weights(self.direction, weights)
-        slopes = Slopes(own=own, shared=gramian @ weights)
+        weights, active = weigh(self.direction, gramian, own)  # (T,), (T,)
+        slopes = Slopes(own, gramian @ weights)
         if is_stationary(gramian, weights, own, gradients.dtype):
-            return self._record(batch, weights, slopes, SearchResult(0.0, 0, accepted=False), stationary=True)
-
+            return self._record(batch, weights, slopes, STATIONARY, stationary=True)
         direction = weights.to(gradients) @ gradients  # (n,)
-        shared = gain = None
-        reach = direction  # how far a trial goes, per unit of step
+        return self._follow(batch, direction, weights, active, slopes)
+
+    def _follow(self, batch: Evaluation, direction: Tensor, weights: Tensor, active: Tensor, slopes: Slopes):
+        """Search along d and move: the part of a step in which `BlockFBLS` differs."""
+        shared, gain, trial_direction = None, None, direction
         if self.match_gain:
             shared, gain = self._pull_back(batch, direction)
-            rho = gain.cpu().nan_to_num()  # d_z = 0: only the decoders move
-            slopes = Slopes(own, rho * slopes.shared)
-            reach = rho.to(direction) * direction
-        result = self._search(batch, reach, heard, slopes)
+            trial_direction, slopes = scale_by_gain(gain, direction, slopes)
+        result = self._search(batch, trial_direction, active, slopes)
         batch.trial_buffers.clear()  # the encoder's backward needs the room
         if result.step_size == 0:
             return self._record(batch, weights, slopes, result)
@@ -196,21 +192,25 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
         return self._record(batch, weights, slopes, result, gain)
 
     def _pull_back(self, batch: Evaluation, direction: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        """d_sh, one tensor a parameter of the encoder, and the gain of the latent methods."""
+        """The step of the encoder, one tensor a parameter, and the gain of the latent methods."""
         shared = self.space.shared_direction(batch, direction)
         if not isinstance(self.space, LatentSpace):
             return shared, None
-        pulled = squared_norm(shared, batch.losses)
-        check_pulled(pulled)
-        return shared, pulled / squared_norm([direction], batch.losses)
+        squared_length = squared_norm(shared, batch.losses)
+        check_encoder_gradient(squared_length)
+        if self.preconditioner is not None:
+            gradient, parameters = shared, self.param_groups[0]["params"]
+            shared = self.preconditioner(parameters, gradient, self.state)
+            squared_length = sum((g * d).sum() for g, d in zip(gradient, shared, strict=True)).to(squared_length)
+        return shared, squared_length / squared_norm([direction], batch.losses)
 
-    def _search(self, batch: Evaluation, direction: Tensor, heard: Tensor, slopes: Slopes) -> SearchResult:
-        """The line search over the tasks that are heard; what to do when it fails is decided here too."""
-        chosen = heard.nonzero().squeeze(1).tolist()
-        slopes = Slopes(slopes.own[chosen], slopes.shared[chosen])
-        phi = Trials(self.space, batch, direction, chosen)
+    def _search(self, batch: Evaluation, direction: Tensor, active: Tensor, slopes: Slopes) -> SearchResult:
+        """The line search over the active tasks; what to do when it fails is decided here too."""
+        numbers = active.nonzero().squeeze(1).tolist()
+        slopes = Slopes(slopes.own[numbers], slopes.shared[numbers])
+        phi = Trials(self.space, batch, direction, numbers)
         group = self.param_groups[0]
-        result = self.line_search(phi, batch.losses.cpu()[chosen], slopes, self.lr, group["previous_step"])
+        result = self.line_search(phi, batch.losses.cpu()[numbers], slopes, self.lr, group["previous_step"])
         if result.step_size:
             group["previous_step"] = result.step_size if result.accepted else math.inf
         if result.accepted or self.on_failure == "floor":
@@ -219,20 +219,19 @@ class MultiObjectiveOptimizer(MultiTaskOptimizer):
             raise RuntimeError(f"The line search failed: {search_failure(result, slopes)}; nothing has moved.")
         return result._replace(step_size=0.0)
 
-    @staticmethod
-    def _record(batch, weights, slopes, result, gain=None, stationary=False) -> StepRecord:
-        return StepRecord(
-            losses=batch.losses,
-            weights=weights.to(batch.losses.device),
-            slopes=slopes.total.to(batch.losses.device),
-            **result._asdict(),
-            stationary=stationary,
-            gain=gain,
-            passes=batch.passes,
-        )
+    def _record(self, batch, weights, slopes, result, gain=None, stationary=False, decoder_steps=None) -> StepRecord:
+        losses = batch.losses
+        weights, slopes = weights.to(losses.device), slopes.total.to(losses.device)
+        return StepRecord(losses, weights, slopes, *result, stationary, gain, batch.passes, decoder_steps)
 
 
-def read(gramian: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+def scale_by_gain(gain: Tensor, direction: Tensor, slopes: Slopes) -> tuple[Tensor, Slopes]:
+    """ρd and the slopes along it: as far along d as the step of the encoder will take z."""
+    rho = gain.cpu().nan_to_num()  # d_z = 0: only the decoders move
+    return rho.to(direction) * direction, Slopes(slopes.own, rho * slopes.shared)
+
+
+def copy_to_host(gramian: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     """Gramian and own slopes on the host, in one copy: what follows from these (T + 1) T numbers is decided there."""
     gramian, own = torch.cat([gramian, own[None]]).cpu().split([len(own), 1])
     return gramian, own[0]

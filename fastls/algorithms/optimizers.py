@@ -8,19 +8,22 @@ latent space      `MGDAUB`             `FBLS` (Algorithm 2)
 ================  ===================  =============================
 
 All share one `step`: evaluate the batch, weigh the task gradients of the space, search or not, move. Every decoder
-moves along its own gradient.
+moves along its own gradient. `EqualWeight` is the baseline of every comparison, and what most people run.
 
 Filatov and Merkulov (2021), "Fast Line Search for Multi-Task Learning", https://arxiv.org/abs/2110.00874.
 """
 
+import torch
+from torch import Tensor
+
 from fastls.algorithms.directions import Direction
 from fastls.algorithms.line_search import Backtracking, ConstantStep, LineSearch
-from fastls.algorithms.multitask_optimizer import MultiObjectiveOptimizer
-from fastls.algorithms.spaces import LatentSpace, ParameterSpace
-from fastls.models.multitask import MultiTaskModel
+from fastls.algorithms.multitask_optimizer import CommonDirectionOptimizer, MultiTaskOptimizer, StepRecord
+from fastls.algorithms.spaces import LatentSpace, ParameterSpace, Passes, check_finite
+from fastls.models.multitask import MultiTaskModel, check_latent, check_targets, task_loss
 
 
-class SGD(MultiObjectiveOptimizer):
+class SGD(CommonDirectionOptimizer):
     r"""θ_sh ← θ_sh − lr d_sh, θ_t ← θ_t − lr ∂L_t/∂θ_t, with d_sh = Σ α_t ∂L_t/∂θ_sh: the paper's baseline.
 
     A step costs 1 encoder forward, T encoder backwards, T decoder forwards and backwards. Held in memory beside the
@@ -34,14 +37,6 @@ class SGD(MultiObjectiveOptimizer):
     Raises:
         ValueError: ``lr <= 0``, an unknown direction, or an encoder without trainable parameters.
 
-    Example:
-        >>> import torch
-        >>> from fastls.models.lenet import lenet
-        >>> optimizer = SGD(lenet(), lr=0.1)
-        >>> record = optimizer.step(torch.rand(4, 1, 28, 28), {"left": torch.arange(4), "right": torch.arange(4)})
-        >>> record.passes
-        Passes(encoder_forward=1, encoder_backward=2, decoder_forward=2, decoder_backward=2)
-
     Source: Sener and Koltun (2018), MGDA in the parameters; the SGD of the paper's tables.
     """
 
@@ -49,7 +44,7 @@ class SGD(MultiObjectiveOptimizer):
         super().__init__(model, lr, direction, ParameterSpace(), ConstantStep())
 
 
-class BLS(MultiObjectiveOptimizer):
+class BLS(CommonDirectionOptimizer):
     r"""Algorithm 1: as `SGD`, with η found by the test (4) on the whole model.
 
     L_t(θ_sh − η d_sh, θ_t − η ∂L_t/∂θ_t) ≤ L_t − ηβ ‖∂L_t/∂θ_t‖² − ηβ ⟨∂L_t/∂θ_sh, d_sh⟩ for every t. A trial costs
@@ -57,7 +52,8 @@ class BLS(MultiObjectiveOptimizer):
 
     Args:
         model: a `MultiTaskModel`.
-        lr_ub: first step size of every search, the upper bound; a scheduler on `lr` decays it.
+        lr_ub: first step size of every search, the upper bound. A scheduler on `lr` may decay it; at 0, or at the floor
+            of the search or below, nothing moves.
         direction: as for `SGD`.
         line_search: a `LineSearch`; None for ``Backtracking()``.
         on_failure: what to do when no step passes: "floor" takes the smallest step, as the paper does, "skip" none,
@@ -78,23 +74,19 @@ class BLS(MultiObjectiveOptimizer):
         super().__init__(model, lr_ub, direction, ParameterSpace(), line_search or Backtracking(), on_failure)
 
 
-class MGDAUB(MultiObjectiveOptimizer):
+class MGDAUB(CommonDirectionOptimizer):
     r"""θ_sh ← θ_sh − lr (∂z/∂θ_sh)ᵀ d_z with d_z = Σ α_t ∂L_t/∂z: the upper bound of Sener and Koltun (2018).
 
     A step costs 1 encoder forward and 1 encoder backward, whatever T.
 
-    Args:
-        model, lr, direction: as for `SGD`.
-
-    Raises:
-        ValueError: as for `SGD`.
+    Arguments and errors are those of `SGD`.
     """
 
     def __init__(self, model: MultiTaskModel, lr: float, direction: str | Direction = "mgda"):
         super().__init__(model, lr, direction, LatentSpace(), ConstantStep())
 
 
-class FBLS(MultiObjectiveOptimizer):
+class FBLS(CommonDirectionOptimizer):
     r"""Algorithm 2: as `MGDAUB`, with η found by the test (6) on the decoders alone.
 
     L_t(z − η d_z, θ_t − η ∂L_t/∂θ_t) ≤ L_t − ηβ ‖∂L_t/∂θ_t‖² − ηβ ⟨∂L_t/∂z, d_z⟩ for every t. A trial costs T decoder
@@ -104,16 +96,12 @@ class FBLS(MultiObjectiveOptimizer):
     are apart, and nothing guarantees a decrease of the losses where it is large.
 
     Args:
-        model, lr_ub, direction, line_search, on_failure: as for `BLS`.
+        model, lr_ub, direction, line_search, on_failure: as for `BLS`, and so are the errors.
         match_gain: test L_t(z − ηρ d_z, θ_t − η ∂L_t/∂θ_t) ≤ L_t − ηβ ‖∂L_t/∂θ_t‖² − ηβρ ⟨∂L_t/∂z, d_z⟩ instead, with
             ρ = ‖Jᵀd_z‖²/‖d_z‖². To first order the step moves z by −ηJJᵀd_z, whose part along d_z is −ηρ d_z, so the
             trial goes as far along d_z as the step will. The passes are the same. Ours, not the paper's.
 
-    Raises:
-        ValueError: as for `BLS`.
-
     Example:
-        >>> import torch
         >>> from fastls.models.lenet import lenet
         >>> optimizer = FBLS(lenet(), lr_ub=1.0)
         >>> scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=10, gamma=0.5)    # "FBLS+decay"
@@ -135,3 +123,42 @@ class FBLS(MultiObjectiveOptimizer):
     ):
         search = line_search or Backtracking()
         super().__init__(model, lr_ub, direction, LatentSpace(), search, on_failure, match_gain)
+
+
+class EqualWeight(MultiTaskOptimizer):
+    r"""θ ← θ − lr ∂/∂θ (1/T) Σ_t L_t: one backward of the mean loss, the least that a multi-task step can cost.
+
+    The decoders move along ∂L_t/∂θ_t / T, not along ∂L_t/∂θ_t as in the other four. `lr` is as for `SGD`.
+
+    Source: the baseline of Kurin et al. (2022), "In Defense of the Unitary Scalarization for Deep Multi-Task
+    Learning", https://arxiv.org/abs/2201.04122.
+    """
+
+    def __init__(self, model: MultiTaskModel, lr: float):
+        ConstantStep().check_bound(lr)
+        super().__init__(model, lr)
+
+    @torch.enable_grad()
+    def step(self, inputs, targets: dict[str, Tensor]) -> StepRecord:
+        """One step on a batch, as for the other optimizers; the record's `slopes` and `gain` are None."""
+        model, tasks = self.model, self.model.tasks
+        self._check_parameters()
+        check_targets(model, targets)
+        z = model.encoder(inputs)
+        check_latent(z)
+        losses = torch.stack([task_loss(model, task, model.decoders[task](z), targets) for task in tasks])
+        check_finite(model, losses.detach(), "Losses")
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        gradients = torch.autograd.grad(losses.mean(), parameters, allow_unused=True, materialize_grads=True)
+        self._move(list(gradients), self.lr)
+        return StepRecord(
+            losses=losses.detach(),
+            weights=torch.full_like(losses, 1 / len(tasks), requires_grad=False),
+            slopes=None,
+            step_size=self.lr,
+            trials=0,
+            accepted=True,
+            stationary=False,
+            gain=None,
+            passes=Passes(1, 1, len(tasks), len(tasks)),
+        )

@@ -9,19 +9,13 @@ from torch import Tensor
 
 from fastls.algorithms.directions import compute_gramian, mgda
 
-# Points that are compared with the front at once, beyond two objectives.
-ROWS = 256
+ROWS = 256  # points that are compared with the front at once, beyond two objectives
 
 
 def dominates(a: Tensor, b: Tensor) -> Tensor:
     r"""a_i ≤ b_i for every i and a_j < b_j for some j: a is as good as b in everything and better in something.
 
-    Args:
-        a: (..., m), losses.
-        b: (..., m), losses; the leading dimensions are broadcast.
-
-    Returns:
-        (...) bool.
+    From losses (..., m) and (..., m), whose leading dimensions are broadcast, to (...) bool.
 
     Raises:
         ValueError: no objective, different numbers of objectives, leading dimensions that do not fit, or a NaN.
@@ -52,13 +46,7 @@ def pareto_front(points: Tensor) -> Tensor:
     r"""The members that no other member dominates: {p : there is no q among the points with q ≤ p, q ≠ p}.
 
     Equal points do not dominate each other, so all copies of a member are kept. O(n log n) for two objectives; beyond,
-    O(n · members), in blocks, so that memory stays O(n).
-
-    Args:
-        points: (n, m), the losses of n candidates.
-
-    Returns:
-        (n,) bool, in the order of the points.
+    O(n · members), in blocks, so that memory stays O(n). From points (n, m) to (n,) bool, in their order.
 
     Raises:
         ValueError: another shape, no point, no objective, or a NaN.
@@ -90,12 +78,7 @@ def stationarity_gap(gradients: Tensor) -> Tensor:
     length of that direction when its weights sum to one.
 
     Definition 3 also asks that every decoder's own gradient vanish; without parameters in the decoders the gap is all.
-
-    Args:
-        gradients: (T, n), ∂L_t/∂θ_sh of one task a row.
-
-    Returns:
-        Float64 scalar on the device of `gradients`.
+    From gradients (T, n), ∂L_t/∂θ_sh of one task a row, to a float64 scalar on their device.
 
     Raises:
         ValueError: another shape, no task, no parameter, or a gradient that is not finite.

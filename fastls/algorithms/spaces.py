@@ -12,14 +12,14 @@ space              g_t                           trial                  step of 
 =================  ============================  =====================  ==============================
 """
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from fastls.algorithms.snapshot import Snapshot
-from fastls.models.multitask import MultiTaskModel
+from fastls.models.multitask import MultiTaskModel, check_latent, check_targets, task_loss
 
 
 @dataclass
@@ -38,14 +38,10 @@ class Evaluation:
     Every decoder reads its own detached copy of z, so one backward leaves ∂L_t/∂z on copy t and, since no other loss
     touches it, the unscaled ∂L_t/∂θ_t on decoder t. The encoder's graph stays alive for the backward of the space.
 
-    Args:
-        model: the network.
-        inputs: whatever the encoder takes.
-        targets: task name -> target of its loss.
-        replayable: keep the snapshots that trials start from.
+    With `replayable`, the snapshots that trials start from are kept.
 
     Raises:
-        FloatingPointError: a loss is NaN or infinite.
+        FloatingPointError: a loss is NaN or infinite; for other errors, see `fastls.models.multitask`.
     """
 
     def __init__(self, model: MultiTaskModel, inputs, targets: dict[str, Tensor], replayable: bool):
@@ -127,7 +123,15 @@ class Evaluation:
         return self.trial_buffers[key]
 
 
-class LatentSpace:
+class Space:
+    """A space by its vectors g_t, by z at a trial step, and by the way from its direction to the parameters."""
+
+    def losses_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
+        """(T,): L_t(z, θ_t − η ∂L_t/∂θ_t) with z as the step moves it."""
+        return evaluation.trial_losses(self.latent_at(evaluation, direction, eta), eta)
+
+
+class LatentSpace(Space):
     """g_t = ∂L_t/∂z, flattened over the whole batch. Trials cost decoder passes only."""
 
     def gradients(self, evaluation: Evaluation) -> Tensor:
@@ -138,16 +142,12 @@ class LatentSpace:
         """z − η d_z: no pass."""
         return torch.add(evaluation.z.detach(), direction.view_as(evaluation.z), alpha=-eta)
 
-    def losses_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
-        """(T,): L_t(z − η d_z, θ_t − η ∂L_t/∂θ_t)."""
-        return evaluation.trial_losses(self.latent_at(evaluation, direction, eta), eta)
-
     def shared_direction(self, evaluation: Evaluation, direction: Tensor) -> list[Tensor]:
         """d_sh = (∂z/∂θ_sh)ᵀ d_z: the one backward through the encoder."""
         return evaluation.pull_back(direction, last=True)
 
 
-class ParameterSpace:
+class ParameterSpace(Space):
     """g_t = ∂L_t/∂θ_sh. Holds one (T, P) buffer, P the encoder's size, allocated at the first step and reused.
 
     A step needs room for one more gradient, as it is copied into its row, and for the direction: (T + 2) P in all. No
@@ -173,14 +173,10 @@ class ParameterSpace:
     @torch.no_grad()
     def latent_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
         """z(x, θ_sh − η d_sh): one encoder forward."""
-        parameters = moved(evaluation.encoder_parameters, self.shared_direction(evaluation, direction), eta)
+        parameters = move_parameters(evaluation.encoder_parameters, self.shared_direction(evaluation, direction), eta)
         evaluation.passes.encoder_forward += 1
         with evaluation.encoder_start.replay():
             return evaluation.encoder_start.call(parameters, evaluation.inputs)
-
-    def losses_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
-        """(T,): L_t(θ_sh − η d_sh, θ_t − η ∂L_t/∂θ_t)."""
-        return evaluation.trial_losses(self.latent_at(evaluation, direction, eta), eta)
 
     def shared_direction(self, evaluation: Evaluation, direction: Tensor) -> list[Tensor]:
         """d_sh cut to the shapes of the encoder's parameters: views, no pass."""
@@ -190,35 +186,29 @@ class ParameterSpace:
 
 
 class Trials:
-    """φ of a step: the losses of the chosen tasks at a trial step, or those of some of them.
+    """φ of a step: the losses of the active tasks, known by their numbers, at a trial step; or of some of them."""
 
-    Args:
-        space: where trials are made.
-        evaluation, direction: of the step.
-        chosen: numbers of the tasks that a search sees.
-    """
-
-    def __init__(self, space, evaluation: Evaluation, direction: Tensor, chosen: list[int]):
-        self.space, self.evaluation, self.direction, self.chosen = space, evaluation, direction, chosen
-        self.latent: tuple[float, Tensor] | None = None  # the last η that `some` was asked for, and its z
+    def __init__(self, space: Space, evaluation: Evaluation, direction: Tensor, numbers: list[int]):
+        self.space, self.evaluation, self.direction, self.numbers = space, evaluation, direction, numbers
+        self.latent: tuple[float, Tensor] | None = None  # the last η that `for_tasks` was asked for, and its z
 
     def __call__(self, eta: float) -> Tensor:
         """(T,)"""
-        return self.space.losses_at(self.evaluation, self.direction, eta)[self.chosen]
+        return self.space.losses_at(self.evaluation, self.direction, eta)[self.numbers]
 
-    def some(self, eta: float, tasks: list[int]) -> Tensor:
+    def for_tasks(self, eta: float, tasks: list[int]) -> Tensor:
         """(len(tasks),): φ_t(η) of these alone, numbered as in φ(η). z is moved once for several calls with one η."""
         if self.latent is None or self.latent[0] != eta:
             self.latent = None  # before the next one is made
             self.latent = eta, self.space.latent_at(self.evaluation, self.direction, eta)
-        return torch.stack([self.evaluation.trial_loss(self.chosen[t], self.latent[1], eta) for t in tasks])
+        return torch.stack([self.evaluation.trial_loss(self.numbers[t], self.latent[1], eta) for t in tasks])
 
 
 def trainable(module: nn.Module) -> dict[str, Tensor]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
-def moved(parameters: dict[str, Tensor], gradients: list[Tensor], eta: float) -> dict[str, Tensor]:
+def move_parameters(parameters: dict[str, Tensor], gradients: list[Tensor], eta: float) -> dict[str, Tensor]:
     """θ − η g, in new tensors."""
     if not parameters:
         return {}
@@ -233,46 +223,21 @@ def squared_norm(tensors: list[Tensor], like: Tensor) -> Tensor:
     return torch.stack(torch._foreach_norm(tensors)).double().square().sum()
 
 
-def task_loss(model: MultiTaskModel, task: str, output, targets) -> Tensor:
-    loss = model.losses[task](output, targets[task])
-    if not isinstance(loss, Tensor) or loss.dim() != 0:
-        found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        raise ValueError(f"The loss of task {task!r} must be a scalar tensor, found {found}; reduce it by its mean.")
-    return loss
-
-
-def check_targets(model: MultiTaskModel, targets) -> None:
-    if not isinstance(targets, Mapping):
-        raise TypeError(f"`targets` must map each task to its target, found {type(targets).__name__}.")
-    missing = [task for task in model.tasks if task not in targets]
-    if missing:
-        raise ValueError(f"`targets` must hold one entry a task, found none for {missing}; given: {sorted(targets)}.")
-
-
-def check_latent(z) -> None:
-    if not isinstance(z, Tensor):
-        raise TypeError(f"`encoder(inputs)` must return one tensor z, found {type(z).__name__}.")
-    if not z.requires_grad:
-        raise ValueError(
-            "`encoder(inputs)` must carry a gradient, found z.requires_grad=False; "
-            "does the encoder detach its output or run under no_grad?"
-        )
-
-
 def check_finite(model: MultiTaskModel, values: Tensor, what: str) -> None:
-    values = values.tolist()
-    bad = {task: value for task, value in zip(model.tasks, values, strict=True) if not abs(value) < float("inf")}
-    if bad:
-        raise FloatingPointError(
-            f"{what} at the start of a step must be finite, found {bad}; the parameters are as they were. "
-            "A smaller `lr` or `lr_ub` may keep the training from diverging."
-        )
+    """Raise FloatingPointError unless all T values are finite."""
+    found = zip(model.tasks, values.tolist(), strict=True)
+    _refuse(f"{what} at the start of a step", {task: value for task, value in found if not math.isfinite(value)})
 
 
-def check_pulled(squared: Tensor) -> None:
+def check_encoder_gradient(squared_length: Tensor) -> None:
     """Raise FloatingPointError unless ‖(∂z/∂θ_sh)ᵀ d_z‖² is finite."""
-    if not squared.isfinite():
+    value = squared_length.item()
+    _refuse("The encoder's gradient", {} if math.isfinite(value) else f"a squared length of {value}")
+
+
+def _refuse(what: str, found) -> None:
+    if found:
         raise FloatingPointError(
-            f"The encoder's gradient must be finite, found a squared length of {squared.item()}; the parameters are as "
-            "they were. A smaller `lr` or `lr_ub` may keep the training from diverging."
+            f"{what} must be finite, found {found}; the parameters are as they were. "
+            "A smaller `lr` or `lr_ub` may keep the training from diverging."
         )

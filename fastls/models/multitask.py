@@ -58,3 +58,32 @@ class MultiTaskModel(nn.Module):
         """Outputs of all decoders, by task: what evaluation and prediction use."""
         z = self.encoder(inputs)
         return {task: decoder(z) for task, decoder in self.decoders.items()}
+
+
+def task_loss(model: MultiTaskModel, task: str, output, targets: Mapping) -> Tensor:
+    """The loss of a task, checked to be a scalar tensor."""
+    loss = model.losses[task](output, targets[task])
+    if not isinstance(loss, Tensor) or loss.dim() != 0:
+        found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(f"The loss of task {task!r} must be a scalar tensor, found {found}; reduce it by its mean.")
+    return loss
+
+
+def check_targets(model: MultiTaskModel, targets: Mapping) -> None:
+    """Raise unless `targets` maps every task to a target."""
+    if not isinstance(targets, Mapping):
+        raise TypeError(f"`targets` must map each task to its target, found {type(targets).__name__}.")
+    missing = [task for task in model.tasks if task not in targets]
+    if missing:
+        raise ValueError(f"`targets` must hold one entry a task, found none for {missing}; given: {sorted(targets)}.")
+
+
+def check_latent(z: Tensor) -> None:
+    """Raise unless z is one tensor that carries a gradient."""
+    if not isinstance(z, Tensor):
+        raise TypeError(f"`encoder(inputs)` must return one tensor z, found {type(z).__name__}.")
+    if not z.requires_grad:
+        raise ValueError(
+            "`encoder(inputs)` must carry a gradient, found z.requires_grad=False; "
+            "does the encoder detach its output or run under no_grad?"
+        )

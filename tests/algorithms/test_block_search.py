@@ -69,11 +69,11 @@ def block_tests(model, record, inputs, targets, beta: float) -> list:
     """For the encoder and for every task: whether a step passes its test, at a model that has not moved."""
     evaluation = Evaluation(model, inputs, targets, replayable=True)
     gradients, z, own = LatentSpace().gradients(evaluation), evaluation.z.detach(), evaluation.own_slopes()
-    reach = record.gain * (record.weights @ gradients)
-    shared = gradients @ reach
+    trial_direction = record.gain * (record.weights @ gradients)
+    shared = gradients @ trial_direction
 
     def encoder_passes(eta: float) -> bool:
-        trial = evaluation.trial_losses(z - eta * reach.view_as(z), 0.0)
+        trial = evaluation.trial_losses(z - eta * trial_direction.view_as(z), 0.0)
         return bool((trial <= evaluation.losses - eta * beta * shared).all())
 
     def decoder_passes(eta: float, t: int) -> bool:

@@ -47,7 +47,7 @@ def test_every_form_of_the_test_takes_the_same_step(form, options):
     assert found[0] == found[1] and any(trials > 1 for _, _, trials in found[0])
 
 
-def test_tasks_keep_their_numbers_where_one_before_them_is_not_heard():
+def test_tasks_keep_their_numbers_where_one_before_them_is_not_active():
     found, forwards = [], []
     for order in ("together", "in turn"):
         model = with_silent(mlp(4), "task0")
@@ -79,7 +79,7 @@ def test_the_task_that_refuses_may_change():
     asked = []
 
     class Phi:
-        def some(self, eta, tasks):
+        def for_tasks(self, eta, tasks):
             asked.append((eta, tuple(tasks)))
             return torch.tensor([losses_at[eta][t] for t in tasks])
 
@@ -93,7 +93,7 @@ def test_a_loss_that_is_not_finite_refuses_and_is_asked_first_from_then_on(bad):
     asked = []
 
     class Phi:
-        def some(self, eta, tasks):
+        def for_tasks(self, eta, tasks):
             asked.append(tuple(tasks))
             return torch.tensor([(0.0, bad if eta > 0.3 else 0.0, 0.0)[t] for t in tasks])
 
@@ -104,7 +104,7 @@ def test_a_loss_that_is_not_finite_refuses_and_is_asked_first_from_then_on(bad):
 
 def test_a_search_that_fails_ends_at_the_floor():
     class Phi:
-        def some(self, eta, tasks):
+        def for_tasks(self, eta, tasks):
             return torch.full((len(tasks),), 2.0)
 
     slopes = Slopes(own=torch.zeros(2), shared=torch.ones(2))

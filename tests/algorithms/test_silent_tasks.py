@@ -5,7 +5,7 @@ import torch
 from helpers import FIVE, FOUR, SEARCHES, bare, batch, copies, equal, mlp, with_silent
 from torch import nn
 
-from fastls.algorithms.directions import DIRECTIONS, find_heard
+from fastls.algorithms.directions import DIRECTIONS, find_active
 from fastls.models.multitask import MultiTaskModel
 
 
@@ -56,7 +56,7 @@ def test_nothing_moves_where_no_task_has_a_target(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", SEARCHES)
-def test_a_search_sees_the_tasks_that_are_heard(algorithm):
+def test_a_search_sees_the_tasks_that_are_active(algorithm):
     sizes = []
 
     class Spy(type(algorithm(mlp()).line_search)):
@@ -80,8 +80,8 @@ def test_without_own_parameters_a_vanishing_gradient_means_stationarity(algorith
     assert equal(copies(model), start)
 
 
-def test_a_task_is_heard_by_either_gradient():
+def test_a_task_is_active_by_either_gradient():
     gramian = torch.diag(torch.tensor([1.0, 0.0, 0.0, 1e-300], dtype=torch.float64))
     own = torch.tensor([0.0, 1e-300, 0.0, 0.0], dtype=torch.float64)
-    assert find_heard(gramian, own).tolist() == [True, True, False, True]
-    assert find_heard(gramian, torch.zeros(4)).all()
+    assert find_active(gramian, own).tolist() == [True, True, False, True]
+    assert find_active(gramian, torch.zeros(4)).all()

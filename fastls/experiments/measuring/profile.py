@@ -21,7 +21,7 @@ STEPS = 3
 PARTS = {
     "encoder forward": [(spaces.Evaluation, "encode")],
     "decoders forward and backward": [(spaces.Evaluation, "_evaluate_decoders")],
-    "trials": [(multitask_optimizer.MultiObjectiveOptimizer, "_search")],
+    "trials": [(multitask_optimizer.CommonDirectionOptimizer, "_search")],
     "encoder backward": [(spaces.Evaluation, "pull_back")],
     "snapshot of the encoder": [(snapshot.Snapshot, "__init__")],
     "gradients, Gramian and weights": [

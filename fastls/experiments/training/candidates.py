@@ -13,8 +13,8 @@ from torch import Tensor
 from fastls.algorithms.block_search import BlockFBLS
 from fastls.algorithms.line_search import NOTHING_TO_SEARCH, Backtracking, Phi, SearchResult, Slopes
 from fastls.algorithms.optimizers import FBLS
-from fastls.algorithms.spaces import Evaluation, squared_norm, task_loss
-from fastls.models.multitask import MultiTaskModel
+from fastls.algorithms.spaces import Evaluation, squared_norm
+from fastls.models.multitask import MultiTaskModel, task_loss
 
 POLYAK, LONGEST = 0.1, 10.0  # c of the Polyak step L/(c‖g‖²), and the longest one, as in PoNoS
 KEPT = 0.99  # share that a running mean keeps from step to step
@@ -113,16 +113,16 @@ class ChangedFBLS(FBLS):
     """FBLS with the gain and a changed search, whose memory goes into the state that a checkpoint keeps.
 
     Raises:
-        ValueError: in a step, a task that is not heard: the memory has a place for each.
+        ValueError: in a step, a task that is not active: the memory has a place for each.
     """
 
     def __init__(self, model: MultiTaskModel, lr_ub: float, direction: str, search: Changed):
         super().__init__(model, lr_ub, direction, search, match_gain=True)
 
-    def _search(self, batch: Evaluation, direction: Tensor, heard: Tensor, slopes: Slopes) -> SearchResult:
-        if not heard.all():
-            raise ValueError(f"A changed search must hear every task, found {heard.tolist()}; use FBLS itself.")
-        return super()._search(batch, direction, heard, slopes)
+    def _search(self, batch: Evaluation, direction: Tensor, active: Tensor, slopes: Slopes) -> SearchResult:
+        if not active.all():
+            raise ValueError(f"A changed search must find every task active, found {active.tolist()}; use FBLS itself.")
+        return super()._search(batch, direction, active, slopes)
 
     def state_dict(self) -> dict:
         return super().state_dict() | {"memory": self.line_search.memory}
@@ -144,10 +144,12 @@ class SequentialBlockFBLS(BlockFBLS):
     decoder backward a task more. Decoders without buffers alone: the further pass would move running statistics.
     """
 
-    def _search_encoder(self, batch: Evaluation, reach: Tensor, heard: Tensor, shared: Tensor) -> SearchResult:
-        result = super()._search_encoder(batch, reach, heard, shared)
+    def _search_encoder(
+        self, batch: Evaluation, trial_direction: Tensor, active: Tensor, shared: Tensor
+    ) -> SearchResult:
+        result = super()._search_encoder(batch, trial_direction, active, shared)
         step_size = result.step_size if result.accepted else 0.0
-        self._z = torch.add(batch.z.detach(), reach.view_as(batch.z), alpha=-step_size)
+        self._z = torch.add(batch.z.detach(), trial_direction.view_as(batch.z), alpha=-step_size)
         self._losses = []
         for t, (task, decoder) in enumerate(self.model.decoders.items()):
             with batch.decoder_starts[t].replay():

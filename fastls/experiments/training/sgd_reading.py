@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastls.algorithms.directions import Direction
 from fastls.algorithms.line_search import ConstantStep
-from fastls.algorithms.multitask_optimizer import MultiObjectiveOptimizer
+from fastls.algorithms.multitask_optimizer import CommonDirectionOptimizer
 from fastls.algorithms.spaces import Evaluation, ParameterSpace
 from fastls.models.multitask import MultiTaskModel
 
@@ -37,7 +37,7 @@ class ReplayableConstantStep(ConstantStep):
     needs_trials = True
 
 
-class SGDSeparateForwards(MultiObjectiveOptimizer):
+class SGDSeparateForwards(CommonDirectionOptimizer):
     """`fastls.SGD`, at a cost of T encoder forwards a step.
 
     Args:

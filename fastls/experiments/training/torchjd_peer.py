@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from fastls.algorithms.multitask_optimizer import MultiTaskOptimizer, StepRecord
-from fastls.algorithms.spaces import Passes, check_targets, task_loss
-from fastls.models.multitask import MultiTaskModel
+from fastls.algorithms.spaces import Passes
+from fastls.models.multitask import MultiTaskModel, check_targets, task_loss
 
 
 class TorchJDMGDA(MultiTaskOptimizer):

@@ -67,12 +67,12 @@ def test_what_a_candidate_remembers_outlives_an_interruption(name, tmp_path):
     assert len(second.rows) == 2 and second.rows[0] == first.rows[0]
 
 
-def test_a_task_that_is_not_heard_is_refused():
+def test_a_task_that_is_not_active_is_refused():
     model = lenet(dropout=0.0)
     model.losses["left"] = lambda output, target: 0 * output.sum()
     optimizer = make_optimizer(RUNS["smoothed test"], model)
     targets = {"left": torch.arange(4), "right": torch.arange(4)}
-    with pytest.raises(ValueError, match="must hear every task, found .False, True."):
+    with pytest.raises(ValueError, match="must find every task active, found .False, True."):
         optimizer.step(torch.rand(4, 1, 28, 28), targets)
 
 

@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from torch import Tensor
 from tqdm import tqdm
 
-from fastls.algorithms.spaces import task_loss, trainable
+from fastls.algorithms.spaces import trainable
 from fastls.datasets.common import MultiTaskData
 from fastls.experiments.measuring.timing import TimingConfig, count_passes, turned
 from fastls.experiments.reporting.style import new_figure, plain_ticks, share_legend, sign
@@ -24,7 +24,7 @@ from fastls.experiments.reporting.tables import judge_better, median_interval
 from fastls.experiments.training.store import Run, RunStore
 from fastls.experiments.training.sweeps import Protocol
 from fastls.experiments.training.training import PASSES, Training, load_data_of, make_header, synchronize
-from fastls.models.multitask import MultiTaskModel
+from fastls.models.multitask import MultiTaskModel, task_loss
 
 METHODS = ("SGD", "BLS", "FBLS")
 RIVALS = ("SGD", "BLS")

@@ -11,12 +11,12 @@ from fastls.algorithms.block_search import GROWTH, GUARD, BlockFBLS
 from fastls.algorithms.directions import compute_gramian, weigh
 from fastls.algorithms.line_search import Backtracking
 from fastls.algorithms.optimizers import FBLS
-from fastls.algorithms.spaces import Evaluation, LatentSpace, task_loss
+from fastls.algorithms.spaces import Evaluation, LatentSpace
 from fastls.experiments.training.store import Run, RunStore
 from fastls.experiments.training.sweeps import Protocol
 from fastls.experiments.training.training import load_data_of, make_header
 from fastls.models.lenet import lenet
-from fastls.models.multitask import MultiTaskModel
+from fastls.models.multitask import MultiTaskModel, task_loss
 from fastls.models.quadratic import scalar_chain
 
 

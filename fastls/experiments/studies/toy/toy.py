@@ -14,8 +14,7 @@ import torch
 from matplotlib.path import Path as Outline
 from torch import Tensor
 
-from fastls.algorithms.equal_weight import EqualWeight
-from fastls.algorithms.optimizers import BLS, FBLS, MGDAUB, SGD
+from fastls.algorithms.optimizers import BLS, FBLS, MGDAUB, SGD, EqualWeight
 from fastls.algorithms.pareto import stationarity_gap
 from fastls.algorithms.spaces import Passes
 from fastls.experiments.studies.toy.second_order import NewtonMOO
