@@ -17,14 +17,22 @@ def main(arguments: list[str] | None = None) -> int:
 
     from fastls.datasets.common import DataError  # imports from here on, so that --help does not wait for them
     from fastls.experiments.training.store import StoreError
+    from fastls.paths import IN_CLONE
 
     try:
+        if not IN_CLONE:
+            raise ValueError("commands need a clone of the repository around fastls: run `pip install -e .` in one.")
         return options.command(options)
     except (DataError, StoreError) as error:
         print(f"fastls: {error}", file=sys.stderr)
         return 1
     except ValueError as error:
         print(f"fastls: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("fastls"):
+            raise
+        print(f"fastls: this command needs the package {error.name}; install requirements.txt.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("fastls: interrupted; finished epochs are kept, the same command goes on from there", file=sys.stderr)

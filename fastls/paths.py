@@ -1,10 +1,16 @@
-"""Where things stand in the repository, found from this file, so that the working directory never matters."""
+"""Where things stand: in a clone of the repository, found from this file, so that the working folder never matters.
+
+A copy that `pip install .` made has no clone around it: there the working folder stands in for one, so that data sets
+which the library is asked to download never land beside the installed packages.
+"""
 
 import os
 import uuid
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+_PARENT = Path(__file__).resolve().parent.parent
+IN_CLONE = (_PARENT / "figures" / "artifacts.yaml").is_file()
+ROOT = _PARENT if IN_CLONE else Path.cwd()
 DATA = ROOT / "data"
 FIGURES = ROOT / "figures"
 NOTEBOOKS = ROOT / "notebooks"

@@ -189,6 +189,10 @@ def _run_alone(job: Job, number: int, count: int) -> Result:
 def run_job(job: Job) -> Result:
     """Execute one notebook in a kernel below this process and see what it wrote."""
     os.environ.update(KERNEL_ENVIRONMENT | ({"TQDM_DISABLE": "1"} if job.quiet else {}))
+    others = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(ROOT), *([others] if others else [])]
+    )  # the kernel's fastls is this one
     before = {path: _identity(path) for path in job.artefacts}
     start = time.perf_counter()
     try:
