@@ -108,7 +108,7 @@ def _bench(options: argparse.Namespace) -> int:
 
     if options.record and options.workload != "all":
         raise ValueError(f"--record writes the table of all targets and needs all workloads, found {options.workload}.")
-    folder, runs = (FIGURES, DATA / "runs") if options.record else (ROOT / "build" / "bench", ROOT / "build" / "runs")
+    folder, runs = (FIGURES, DATA / "runs") if options.record else (ROOT / "build", ROOT / "build" / "runs")
     names = BENCHMARKS if options.workload == "all" else (options.workload,)
     device = resolve_device(options.device)
     sources = RECORDED if options.record else {}

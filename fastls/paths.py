@@ -5,6 +5,7 @@ which the library is asked to download never land beside the installed packages.
 """
 
 import os
+import re
 import uuid
 from pathlib import Path
 
@@ -14,11 +15,18 @@ ROOT = _PARENT if IN_CLONE else Path.cwd()
 DATA = ROOT / "data"
 FIGURES = ROOT / "figures"
 NOTEBOOKS = ROOT / "notebooks"
+# First word of a file's name -> its folder among the figures. What the paper and the thesis show stays at the top.
+FOLDERS = {"claims": "claims", "bench": "bench", "ours": "ours", "robustness": "checks", "gpu": "checks"}
 
 
 def in_repository(path: str | Path) -> Path:
     """An absolute path as it is, a relative one from the root of the repository."""
     return ROOT / path
+
+
+def place(figures: Path, name: str) -> Path:
+    """Where a figure, a table or a report of this name lies, in ``figures`` or another folder of the same layout."""
+    return figures / FOLDERS.get(re.split("[-.]", name)[0], "") / name
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

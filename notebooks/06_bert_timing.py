@@ -153,7 +153,7 @@ notes = [
     "Counted: encoder passes alone, a backward for two forwards. Needed backward: its cost in forwards that would "
     "explain the paper's share. Needed overhead: time in forwards, the same for every method, that would explain it.",
 ]
-_ = tables.write_table(readings, "bert-readings-of-sgd", folder, "Two readings of the paper's SGD", notes)
+_ = tables.write_table(readings, "ours-bert-readings-of-sgd", folder, "Two readings of the paper's SGD", notes)
 display(Markdown(tables.format_table(readings, notes)))
 
 # %% tags=["nbval-check-output"]
@@ -255,7 +255,7 @@ notes = [
     "gain of FBLS says how far its step moves z along the direction for each unit of the trial that it passed.",
 ]
 notes.append(f"The mean score, for every pair, has a dev loss of {answer:.4g}.")
-_ = tables.write_table(learning_table, "bert-learning", folder, "BERT on STS-B: a short training", notes)
+_ = tables.write_table(learning_table, "ours-bert-learning", folder, "BERT on STS-B: a short training", notes)
 display(Markdown(tables.format_table(learning_table, notes)))
 
 # %%

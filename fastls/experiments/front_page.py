@@ -12,7 +12,7 @@ from fastls.experiments.measuring.timing import IN_TURN, METHODS, WARM_START
 from fastls.experiments.reporting.tables import ABOUT_AS_MUCH, FAR_LESS, read_paper, to_markdown, write_table
 from fastls.experiments.studies.beyond.comparison import WITHIN
 from fastls.experiments.studies.beyond.gain import sweep_scalar_chain
-from fastls.paths import ROOT, write_atomically
+from fastls.paths import ROOT, place, write_atomically
 
 AGAIN = "again"
 # Where the rows come from: file -> title and the heading of the notebook's cell that shows them.
@@ -86,7 +86,7 @@ def gather(figures: Path) -> pd.DataFrame:
     bound FBLS+decay is FBLS.
     """
     parts = [
-        pd.read_csv(figures / f"{name}.csv").assign(where=title, notebook=notebook, heading=heading)
+        pd.read_csv(place(figures, f"{name}.csv")).assign(where=title, notebook=notebook, heading=heading)
         for name, (title, notebook, heading) in SOURCES.items()
     ]
     rows = pd.concat(parts, ignore_index=True)
@@ -161,7 +161,7 @@ def _example(rows: pd.DataFrame) -> str:
     interval = (
         "" if pd.isna(row["low"]) else f", difference {row['difference']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
     )
-    link = f"[{row['notebook']}](../notebooks/{row['notebook']}.ipynb#{row['heading']})"
+    link = f"[{row['notebook']}](../../notebooks/{row['notebook']}.ipynb#{row['heading']})"
     return f"{row['where']}: {row['statement']}; measured {row['measured']}{interval}, n = {row['n']} ({link})"
 
 
@@ -180,7 +180,7 @@ def compare_printed(figures: Path, workloads: list[str]) -> pd.DataFrame:
 
 def compare_untuned(figures: Path) -> pd.DataFrame:
     """Final test loss of each search of notebook 07 over that of EqualWeight's best step, a row a data set."""
-    table = pd.read_csv(figures / f"{TUNED}.csv").query("rival == 'EqualWeight'")
+    table = pd.read_csv(place(figures, f"{TUNED}.csv")).query("rival == 'EqualWeight'")
     cells = [
         f"{ratio:.2f} [{low:.2f}, {high:.2f}], {verdict}" if n > 1 else f"{ratio:.2f}, {verdict}"
         for ratio, low, high, verdict, n in table[["ratio", "low, ratio", "high, ratio", WITHIN, "n"]].to_numpy()
@@ -237,7 +237,7 @@ def fill_markers(text: str, blocks: dict[str, str]) -> str:
 
 
 def write_front_page(root: Path = ROOT) -> list[Path]:
-    """Write ``figures/claims.md`` and ``.csv`` and what stands between the markers of ``README.md``.
+    """Write ``figures/claims/claims.md`` and ``.csv`` and what stands between the markers of ``README.md``.
 
     Returns:
         The files.
@@ -246,7 +246,7 @@ def write_front_page(root: Path = ROOT) -> list[Path]:
         ValueError: a table of ``figures`` is missing, or README.md lacks a marker.
     """
     figures, readme = root / "figures", root / "README.md"
-    missing = [name for name in (*SOURCES, *COLUMNS.values(), TUNED) if not (figures / f"{name}.csv").exists()]
+    missing = [name for name in (*SOURCES, *COLUMNS.values(), TUNED) if not place(figures, f"{name}.csv").exists()]
     if missing:
         raise ValueError(f"`figures` must have {', '.join(missing)}, found none; run `make figures`.")
     claims = summarize_claims(gather(figures), read_paper()["claims"])

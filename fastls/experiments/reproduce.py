@@ -18,7 +18,7 @@ import yaml
 from fastls.environment import resolve_device, usable_cores
 from fastls.experiments.notebook_runner import check_parameters, execute, read_script, stamp
 from fastls.experiments.training.store import STORED_ONLY
-from fastls.paths import ROOT, write_atomically
+from fastls.paths import ROOT, place, write_atomically
 
 COMMITTED = ("paper", "record")  # profiles whose figures and runs go where git keeps them
 RECORD = "record"
@@ -123,7 +123,7 @@ def plan(profile: str, only: Sequence[str], device: str, jobs: int, root: Path, 
             script,
             notebook_parameters(script, profile, common),
             root / build / "notebooks" / f"{script.stem}.ipynb",
-            tuple(root / figures_dir / name for name in artefacts.get(script.stem, ())),
+            tuple(place(root / figures_dir, name) for name in artefacts.get(script.stem, ())),
             quiet,
         )
         for script in scripts

@@ -94,11 +94,11 @@ def test_a_benchmark_writes_its_tables(workload, tmp_path):
     timings = {workload: make_timing(workload, "tiny", "cpu", source=stand_in)}
     texts = list(bench.write_benchmarks(timings, RunStore(tmp_path / "runs"), tmp_path))
     assert len(texts) == 2
-    table = pd.read_csv(tmp_path / f"bench-{workload}.csv", comment="#").set_index("method")
+    table = pd.read_csv(tmp_path / "bench" / f"bench-{workload}.csv", comment="#").set_index("method")
     tasks = 2 if workload == "multimnist" else 3
     assert table.loc["EqualWeight", ["/ EqualWeight", "encoder backward"]].to_list() == [1, 1]
     assert table.loc["SGD", "encoder backward"] == table.loc[PEER, "encoder backward"] == tasks
     assert (table["peak MB"] > 0).all()
-    assert "stand-in" in (tmp_path / f"bench-{workload}.md").read_text()
-    targets = pd.read_csv(tmp_path / "bench-targets.csv", comment="#")
+    assert "stand-in" in (tmp_path / "bench" / f"bench-{workload}.md").read_text()
+    targets = pd.read_csv(tmp_path / "bench" / "bench-targets.csv", comment="#")
     assert len(targets) == 3 * (len(TARGETS[workload]) + 1)

@@ -8,7 +8,7 @@ import pytest
 from fastls.experiments import front_page as evidence
 from fastls.experiments.front_page import CONDITION, FAILS, HOLDS, UNTESTED, judge
 from fastls.experiments.reporting.tables import read_paper
-from fastls.paths import FIGURES, ROOT
+from fastls.paths import FIGURES, ROOT, place
 
 CLAIMS = read_paper()["claims"]
 
@@ -66,8 +66,8 @@ def test_a_reproduced_ratio_is_no_vote_on_what_fbls_costs(claim, statement, coun
 
 def test_a_measurement_that_two_files_show_counts_once(copied):
     rows = evidence.gather(copied / "figures")
-    again = copied / "figures" / "claims-beyond.csv"
-    first = pd.read_csv(copied / "figures" / "claims-multimnist.csv")
+    again = copied / "figures" / "claims" / "claims-beyond.csv"
+    first = pd.read_csv(copied / "figures" / "claims" / "claims-multimnist.csv")
     pd.concat([pd.read_csv(again), first[first["claim"] == 5].assign(statement="MultiMNIST: other words")]).to_csv(
         again, index=False
     )
@@ -96,7 +96,7 @@ def test_every_link_leads_to_a_heading():
 
 def test_readme_and_claims_are_current(copied):
     evidence.write_front_page(copied)
-    for name in ("README.md", "figures/claims.md", "figures/claims.csv"):
+    for name in ("README.md", "figures/claims/claims.md", "figures/claims/claims.csv"):
         assert (copied / name).read_text() == (ROOT / name).read_text(), f"{name} is stale: run `make figures`"
 
 
@@ -110,7 +110,7 @@ def test_another_measurement_changes_readme(copied):
 
 
 def test_another_training_changes_readme(copied):
-    path = copied / "figures" / f"{evidence.TUNED}.csv"
+    path = place(copied / "figures", f"{evidence.TUNED}.csv")
     table = pd.read_csv(path)
     table.loc[(table["search"] == "BlockFBLS") & (table["rival"] == "EqualWeight"), ["ratio", "n"]] = [7.77, 1]
     table.to_csv(path, index=False)
@@ -119,7 +119,7 @@ def test_another_training_changes_readme(copied):
 
 
 def test_a_missing_table_is_named(copied):
-    (copied / "figures" / "claims-bert.csv").unlink()
+    (copied / "figures" / "claims" / "claims-bert.csv").unlink()
     with pytest.raises(ValueError, match="must have claims-bert, found none; run `make figures`"):
         evidence.write_front_page(copied)
 

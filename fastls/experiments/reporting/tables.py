@@ -10,7 +10,7 @@ from scipy import stats
 
 from fastls.experiments.training.store import Run
 from fastls.experiments.training.training import PASSES
-from fastls.paths import FIGURES, write_atomically
+from fastls.paths import FIGURES, place, write_atomically
 
 AGREEMENT = 0.10  # a ratio within ten per cent of the printed one agrees with it
 ABOUT_AS_MUCH, FAR_LESS = 1.10, 0.50  # claim 1's words as ratios of times
@@ -253,9 +253,9 @@ def to_list(claims: Sequence[dict]) -> str:
 def write_table(
     table: pd.DataFrame, name: str, folder: Path, title: str, notes: Sequence[str], digits: int = 3
 ) -> list[Path]:
-    """Write ``name.md``, for people, and ``name.csv``, with all digits."""
+    """Write ``name.md``, for people, and ``name.csv``, with all digits, where they belong in `folder`."""
     text = format_table(table, notes, f"# {title}", digits) + "\n"
-    paths = [folder / f"{name}.md", folder / f"{name}.csv"]
+    paths = [place(folder, f"{name}.md"), place(folder, f"{name}.csv")]
     write_atomically(paths[0], text)
     write_atomically(paths[1], table.to_csv(index=False))
     return paths
