@@ -65,7 +65,7 @@ def _make_parser() -> argparse.ArgumentParser:
     bench.add_argument("--record", action="store_true", help="write to figures and data/runs, not to build/bench")
     bench.set_defaults(command=_bench)
 
-    front_page = commands.add_parser("front-page", help="judge the claims and fill README.md from the files in figures")
+    front_page = commands.add_parser("front-page", help="judge the claims and write figures/README.md")
     front_page.set_defaults(command=_write_front_page)
 
     data = commands.add_parser("data", help="list the data sets, or download one")
@@ -121,9 +121,10 @@ def _bench(options: argparse.Namespace) -> int:
 
 def _write_front_page(options: argparse.Namespace) -> int:
     from fastls.experiments.front_page import write_front_page
-    from fastls.paths import ROOT
+    from fastls.experiments.gallery import write_gallery
+    from fastls.paths import FIGURES, ROOT
 
-    for path in write_front_page():
+    for path in (*write_front_page(), write_gallery(FIGURES)):
         print(path.relative_to(ROOT))
     return 0
 

@@ -239,5 +239,9 @@ def format_results(results: Sequence[Result], root: Path) -> str:
 
 
 def _finish(results: Sequence[Result], root: Path) -> int:
+    from fastls.experiments.gallery import write_gallery  # not at the top: the process of every notebook would wait
+
     print(format_results(results, root))
+    for figures in {result.job.parameters["figures_dir"] for result in results}:
+        print(f"results at a glance: {write_gallery(root / figures, root).relative_to(root)}")
     return int(any(result.problem for result in results))

@@ -146,7 +146,9 @@ def test_the_good_notebook_runs_after_the_bad_ones(outcome):
     assert lines[4:] == [
         "01_raises: cell [3] raised ZeroDivisionError: division by zero (see build/smoke/notebooks/01_raises.ipynb)",
         "02_all_die: its process was killed, perhaps for want of memory (see build/smoke/notebooks/02_all_die.ipynb)",
+        "results at a glance: build/smoke/figures/README.md",
     ]
+    assert "[three.txt](three.txt)" in (root / "build/smoke/figures/README.md").read_text()
 
 
 def test_a_failed_notebook_is_left_as_evidence(outcome):
