@@ -14,12 +14,11 @@ FIELDS = {
     "MGDA-UB": frozenset({"direction"}),
     "TorchJD MGDA": frozenset({"direction"}),
     "BLS": SEARCH_FIELDS,
-    "FBLS": SEARCH_FIELDS | {"match_gain", "candidate"},
-    "BlockFBLS": frozenset({"direction", "beta", "preconditioner", "candidate"}),
+    "FBLS": SEARCH_FIELDS | {"match_gain"},
+    "BlockFBLS": frozenset({"direction", "beta", "preconditioner"}),
     "EqualWeight": frozenset(),
 }
-OPTIONAL = ("direction", "beta", "gamma", "floor", "form", "start", "growth", "match_gain", "order")
-OPTIONAL += ("preconditioner", "candidate")
+OPTIONAL = sorted(frozenset().union(*FIELDS.values()))
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,6 @@ class RunConfig:
         growth: with ``start="previous"``, times the last step that a search begins at; None for 1.1.
         order: "in turn" for trials that begin with the task that refused the last one; None for all together.
         preconditioner: "rms" for BlockFBLS with `RootMeanSquare`; None for none.
-        candidate: name of a change of FBLS+gain or BlockFBLS, as in `candidates`; None for none.
         decay_every: epochs after which `lr` is halved, again and again; None for never.
         data_options, model_options: (name, value) pairs, further arguments of the workload's loader and model.
         batch_size, epochs, seed, device: as usual; the seed decides initial weights, order of batches and dropout.
@@ -66,7 +64,6 @@ class RunConfig:
     match_gain: bool | None = None
     order: str | None = None
     preconditioner: str | None = None
-    candidate: str | None = None
     decay_every: int | None = None
     batch_size: int = 256
     device: str = "cpu"

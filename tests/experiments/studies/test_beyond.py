@@ -1,6 +1,5 @@
 """Searches without a bound beside tuned constant steps: which runs, and a verdict that can go either way."""
 
-import numpy as np
 import pandas as pd
 import pytest
 from synthetic import make_run
@@ -94,30 +93,3 @@ def test_the_spread_is_infinite_where_a_setting_diverged():
     runs += [make_run("BlockFBLS", 1000.0, 0, 0.5, beta=0.4)]
     spread = beyond.compare_spread({"bound": to_frame(runs)}, {"bound": "lr"})["bound"]
     assert spread["EqualWeight"] == pytest.approx(4) and spread["FBLS"] == float("inf") and pd.isna(spread["BlockFBLS"])
-
-
-@pytest.mark.parametrize(
-    "factors, diverged, verdict",
-    [
-        ((0.9, 0.91, 0.92), False, "better"),
-        ((1.1, 1.11, 1.12), False, "worse"),
-        ((0.5, 1.0, 1.5), False, "undecided"),
-        ((200.0, 100.0, 50.0), False, "worse"),
-        ((0.9,), False, "undecided"),
-        ((0.9, 0.91, 0.92), True, "worse"),
-    ],
-)
-def test_a_candidate_is_judged_beside_what_it_changes(factors, diverged, verdict):
-    runs = []
-    for seed, factor in enumerate(factors):
-        runs += [make_run("FBLS", 1000.0, seed, 0.5 + seed, **GAIN)]
-        runs += [make_run("FBLS", 1000.0, seed, 0.5 + seed, **GAIN, growth=2.0)]
-        runs += [make_run("BlockFBLS", 1000.0, seed, 9.0, beta=0.4)]
-        changed = GAIN | {"candidate": "smoothed test"}
-        runs += [make_run("FBLS", 1000.0, seed, (0.5 + seed) * factor, diverged=diverged and seed == 0, **changed)]
-    table = beyond.compare_candidates(to_frame(runs)).set_index("change")
-    assert table.loc["smoothed test", "verdict"] == verdict
-    assert table.loc[beyond.DOUBLED, "ratio"] == pytest.approx(1) and table.loc[beyond.DOUBLED, "search"] == "FBLS+gain"
-    assert table.loc["none", "verdict"].isna().all() and len(table.loc["none"]) == 2
-    if not diverged:
-        assert table.loc["smoothed test", "ratio"] == pytest.approx(np.prod(factors) ** (1 / len(factors)))

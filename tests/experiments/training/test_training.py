@@ -240,7 +240,6 @@ class TestConfig:
         "order": "in turn",
         "match_gain": True,
         "preconditioner": "rms",
-        "candidate": "smoothed test",
         "decay_every": 1,
         "batch_size": 32,
         "device": "cuda",

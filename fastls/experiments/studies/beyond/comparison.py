@@ -9,7 +9,6 @@ import pandas as pd
 from fastls.experiments.measuring.timing import TimingConfig, execute_timing
 from fastls.experiments.reporting.frames import to_frame
 from fastls.experiments.reporting.tables import compare_cost, mean_interval, median_interval, seconds_by_round
-from fastls.experiments.training.candidates import CHANGES, SEQUENTIAL
 from fastls.experiments.training.config import RunConfig
 from fastls.experiments.training.parallel import run_all
 from fastls.experiments.training.store import Run, RunStore
@@ -18,7 +17,6 @@ from fastls.experiments.training.training import PASSES
 
 CONSTANT = ("EqualWeight", "MGDA-UB")
 FREE = tuple(FREE_RUNS)
-DOUBLED = "from twice the last step"
 REPEATED = 2  # so many of the best constant steps are repeated with every seed
 MARGIN = 0.03
 WITHIN = f"within {100 * MARGIN:.0f} %"
@@ -158,49 +156,6 @@ def sensitivity_runs(
         for direction in ("mgda", "mean", "edm"):
             runs["direction"] += [replace(make(protocol, seed), direction=direction) for make in (gain_run, block_run)]
     return runs
-
-
-def candidate_runs(protocol: Protocol) -> list[RunConfig]:
-    """What candidates change, FBLS+gain and BlockFBLS, and every candidate; with every seed.
-
-    To begin at twice the last step is an option of the module itself, and beside the candidates for comparison.
-    """
-    runs = []
-    for seed in range(protocol.seeds):
-        plain, block = gain_run(protocol, seed), block_run(protocol, seed)
-        runs += [plain, block, replace(block, candidate=SEQUENTIAL)]
-        runs += [FREE_RUNS["FBLS+gain+doubling"](protocol, seed)]
-        runs += [replace(plain, candidate=name) for name in CHANGES]
-    return runs
-
-
-def compare_candidates(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a candidate: final test loss, its ratio to that of what it changes, seed by seed, trials a step, verdict.
-
-    The ratio is a geometric mean with the 95 % t-interval of its logarithm, since some are a hundred times others.
-    "better" where the interval ends below 1, "worse" where it begins above or a run diverged, else "undecided".
-    """
-    frame = frame.assign(
-        candidate=frame["candidate"].fillna("none").mask(frame["growth"].notna(), DOUBLED),
-        variant=frame["variant"].str.removesuffix("+doubling"),
-    )
-    final = frame[frame["final"]]
-    counted = frame.rename(columns={"decoder_forward": "decoder forward"})
-    means = counted.groupby(["variant", "candidate"])[["trials", "decoder forward", "accepted"]].mean()
-    rows = []
-    for (variant, candidate), part in final.groupby(["variant", "candidate"], sort=False):
-        losses = part.set_index("seed")["test_loss"]
-        plain = final[(final["variant"] == variant) & (final["candidate"] == "none")].set_index("seed")["test_loss"]
-        ratio, low, high = np.exp(mean_interval(np.log(losses / plain)))
-        diverged = int(losses.isna().sum())
-        verdict = "worse" if diverged or low > 1 else "better" if high < 1 else "undecided"
-        row = {"search": variant, "change": candidate, "test loss": losses.mean(), "diverged": diverged}
-        row |= {"test error": part["test_error"].mean(), "n": len(part)}
-        row |= means.loc[variant, candidate].to_dict()
-        if candidate != "none":
-            row |= {"ratio": ratio, "low": low, "high": high, "verdict": verdict}
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def with_latent_scale(frame: pd.DataFrame) -> pd.DataFrame:
