@@ -55,7 +55,7 @@ from fastls.experiments.training import parallel, sweeps
 from fastls.experiments.training.store import RunStore
 from fastls.paths import in_repository
 
-protocol = sweeps.Protocol(
+sweep = sweeps.Sweep(
     dataset="multimnist",
     source=find_source() if source == "auto" else source,
     n_train=n_train,
@@ -79,7 +79,7 @@ paper = tables.read_paper()
 # of the two is kept. Which digit meets which is decided by a seed, the same on every machine.
 
 # %%
-sample_run = samples.store_samples(protocol, store)
+sample_run = samples.store_samples(sweep.setting, store)
 images, labels = samples.read_samples(sample_run)
 captions = [f"{label['left']} and {label['right']}" for label in labels]
 origin = f"left and right digit of the first test images · {sample_run.header['data']['description']}"
@@ -102,11 +102,11 @@ _ = style.save_figure(figure, "thesis-figure-4-multimnist-samples", folder)
 # between trials, is not in the paper; we take ½. Elsewhere $\beta = 0.1$.
 
 # %%
-sweep = sweeps.figure_runs(protocol)
-runs = {name: parallel.run_all(configs, store, jobs) for name, configs in sweep.items()}
+configs = sweeps.figure_runs(sweep)
+runs = {name: parallel.run_all(some, store, jobs) for name, some in configs.items()}
 constant, compared = (frames.to_frame(runs[name]) for name in ("constant", "betas"))
 source_line = frames.provenance(runs["constant"] + runs["betas"])
-f"{len(set(sweep['constant'] + sweep['betas']))} runs · {source_line}"
+f"{len(set(configs['constant'] + configs['betas']))} runs · {source_line}"
 
 # %% [markdown]
 # ## Figure 3: constant steps against a search
@@ -199,8 +199,7 @@ display(
 # compared with the paper's machine. Passes per step do not depend on any machine: they are counted as they run.
 
 # %%
-timed = timing.TimingConfig(replace(protocol, n_train=timing_images), timing_rounds)
-timing_run = timing.execute_timing(timed, store)
+timing_run = timing.Timing(replace(sweep.setting, n_train=timing_images), timing_rounds).execute(store)
 printed = paper["times"]["multimnist"]
 table_1 = tables.compare_times(timing_run, printed, paper["thesis_shares"]["multimnist"])
 notes = [

@@ -67,7 +67,7 @@ from fastls.experiments.training import parallel, sweeps
 from fastls.experiments.training.store import RunStore
 from fastls.paths import in_repository
 
-protocol = sweeps.Protocol(
+sweep = sweeps.Sweep(
     dataset="cifar10",
     source=cifar10.find_source() if source == "auto" else source,
     n_train=n_train,
@@ -81,7 +81,7 @@ protocol = sweeps.Protocol(
     data_options=(("augment", True),) if augment else (),
     model_options=((("stem", stem),) if stem != "imagenet" else ()) + ((("bfloat16", True),) if bfloat16 else ()),
 )
-small = replace(protocol, n_train=sgd_n_train, epochs=sgd_epochs, seeds=sgd_seeds, step_sizes=tuple(sgd_step_sizes))
+small = replace(sweep, n_train=sgd_n_train, epochs=sgd_epochs, seeds=sgd_seeds, step_sizes=tuple(sgd_step_sizes))
 store = RunStore(in_repository(runs_dir))
 folder = in_repository(figures_dir)
 paper = tables.read_paper()
@@ -95,9 +95,9 @@ paper = tables.read_paper()
 # synthetic shapes and textures take its classes' places in the same tasks.
 
 # %%
-sample_run = samples.store_samples(protocol, store, count=10)
+sample_run = samples.store_samples(sweep.setting, store, count=10)
 images, labels = samples.read_samples(sample_run)
-names = shapes.CLASSES if protocol.source == "shapes" else cifar10.CLASSES
+names = shapes.CLASSES if sweep.source == "shapes" else cifar10.CLASSES
 captions = [names[list(label.values()).index(1)].replace(" ", "\n") for label in labels]
 origin = f"first test images, a class each · {sample_run.header['data']['description']}"
 figure, _ = figures.draw_samples(images.transpose(0, 2, 3, 1), captions, origin)
@@ -111,9 +111,8 @@ _ = style.save_figure(figure, "thesis-figure-7-cifar10-samples", folder)
 # cost. Times compare only on one machine, passes do not depend on any.
 
 # %%
-timed = timing.TimingConfig(replace(protocol, n_train=timing_images), timing_rounds)
-timing_run = timing.execute_timing(timed, store)
-memory_run = memory.execute_memory(memory.MemoryConfig(protocol), store)
+timing_run = timing.Timing(replace(sweep.setting, n_train=timing_images), timing_rounds).execute(store)
+memory_run = memory.Memory(sweep.setting).execute(store)
 printed = paper["times"]["cifar10"]
 steps = int(timing_run.rows[0]["steps"])
 table_1 = tables.compare_times(timing_run, printed, paper["thesis_shares"]["cifar10"])
@@ -172,7 +171,7 @@ display(
 # image belongs to one of five classes.
 
 # %%
-scaling_run = scaling.execute_scaling(scaling.ScalingConfig(protocol, tuple(scaling_tasks), scaling_rounds), store)
+scaling_run = scaling.TaskScaling(sweep.setting, tuple(scaling_tasks), scaling_rounds).execute(store)
 figure, growth_table = scaling.draw_scaling(scaling_run, frames.provenance([scaling_run]))
 _ = style.save_figure(figure, "ours-cifar10-cost-against-tasks", folder)
 
@@ -194,7 +193,7 @@ display(
 # be chosen smaller: all of these, SGD at each step size, and BLS. $\beta = 0.1$, $\gamma = 0.5$.
 
 # %%
-runs = parallel.run_all(sweeps.comparison_runs(protocol, ["EqualWeight", "MGDA-UB"]), store, jobs)
+runs = parallel.run_all(sweeps.comparison_runs(sweep, ["EqualWeight", "MGDA-UB"]), store, jobs)
 small_runs = parallel.run_all(sweeps.comparison_runs(small, ["EqualWeight", "MGDA-UB", "SGD", "BLS"]), store, jobs)
 large_frame, small_frame = frames.to_frame(runs), frames.to_frame(small_runs)
 large_source, small_source = frames.provenance(runs), frames.provenance(small_runs)

@@ -62,7 +62,7 @@ from IPython.display import Markdown, display
 
 from fastls.datasets.cityscapes import find_source
 from fastls.environment import resolve_device
-from fastls.experiments.measuring import memory, timing
+from fastls.experiments.measuring import memory, passes, timing
 from fastls.experiments.reporting import curves as figures
 from fastls.experiments.reporting import frames, style, tables
 from fastls.experiments.studies.cityscapes import cost as dense_cost
@@ -79,7 +79,7 @@ def model_options(encoder, stages, channels):
     return (("encoder", encoder), ("stages", stages), ("channels", channels), ("weights", found))
 
 
-protocol = sweeps.Protocol(
+sweep = sweeps.Sweep(
     dataset="cityscapes",
     source=find_source() if source == "auto" else source,
     n_train=n_train,
@@ -109,8 +109,8 @@ paper = tables.read_paper()
 # be learned from it are costs and behaviours of the methods; its losses say nothing of Cityscapes.
 
 # %%
-search = sweeps.search_runs(protocol, seed=0)[0]
-shown = dense_samples.store_predictions(search, store)
+search = sweeps.search_runs(sweep, seed=0)[0]
+shown = dense_samples.Predictions(search).execute(store)
 scenes = dense_samples.read_predictions(shown)
 origin = f"{shown.header['data']['description']} · {height} × {width} pixels"
 figure, _ = dense_figures.draw_scenes(scenes, f"test images and their classes · {origin}")
@@ -136,7 +136,7 @@ _ = style.save_figure(figure, "thesis-figure-9-cityscapes-samples", folder)
 # step sizes by its final test loss.
 
 # %%
-configs = sweeps.comparison_runs(protocol, ("SGD", "EqualWeight"))
+configs = sweeps.comparison_runs(sweep, ("SGD", "EqualWeight"))
 runs = parallel.run_all(configs, store, jobs)
 frame = frames.to_frame(runs)
 source_line = frames.provenance(runs)
@@ -210,9 +210,9 @@ display(
 # ratio of two methods can be predicted without timing either.
 
 # %%
-timed = timing.TimingConfig(
+timed = timing.Timing(
     replace(
-        protocol,
+        sweep.setting,
         n_train=timing_images,
         batch_size=timing_batch_size,
         data_options=(("size", (height, width)),),
@@ -221,9 +221,9 @@ timed = timing.TimingConfig(
     timing_rounds,
     methods=(*timing.METHODS, timing.IN_TURN, timing.WARM_START),
 )
-timing_run = timing.execute_timing(timed, store)
-passes_run = dense_cost.execute_passes(dense_cost.PassConfig(timed.protocol, timing_rounds), store)
-memory_run = memory.execute_memory(memory.MemoryConfig(timed.protocol), store)
+timing_run = timed.execute(store)
+passes_run = passes.PassTiming(timed.setting, timing_rounds).execute(store)
+memory_run = memory.Memory(timed.setting).execute(store)
 printed = paper["times"]["cityscapes"]
 table_2 = dense_cost.compare_dense_costs(
     timing_run, passes_run, memory_run, printed, paper["thesis_shares"]["cityscapes"]

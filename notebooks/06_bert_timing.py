@@ -62,7 +62,7 @@ from fastls.datasets import stsb
 from fastls.datasets.sentences import TASKS
 from fastls.environment import resolve_device
 from fastls.experiments.measuring import memory, timing
-from fastls.experiments.measuring.constant_answer import execute_constant_answer
+from fastls.experiments.measuring.constant_answer import ConstantAnswer
 from fastls.experiments.reporting import frames, style, tables
 from fastls.experiments.studies.bert import encoder_share
 from fastls.experiments.studies.bert import report as bert_report
@@ -74,7 +74,7 @@ source = stsb.find_source() if source == "auto" else source
 sizes = {"layers": layers, "width": width, "decoder_width": decoder_width}
 sizes |= {"weights": stsb.find_weights(source, layers, width) if weights == "auto" else weights}
 sizes |= {"autocast": True} if autocast else {}
-protocol = sweeps.Protocol(
+sweep = sweeps.Sweep(
     dataset="stsb",
     source=source,
     n_train=timing_pairs,
@@ -109,9 +109,8 @@ paper = tables.read_paper()
 
 # %%
 methods = (*timing.METHODS, "SGD, T forwards")
-timed = timing.TimingConfig(protocol, timing_rounds, methods, constant_lr)
-timing_run = timing.execute_timing(timed, store)
-memory_run = memory.execute_memory(memory.MemoryConfig(protocol), store)
+timing_run = timing.Timing(sweep.setting, timing_rounds, methods, constant_lr).execute(store)
+memory_run = memory.Memory(sweep.setting).execute(store)
 printed = paper["times"]["bert"]
 table_3 = tables.compare_times(timing_run, printed, thesis={}).drop(columns="thesis / SGD")
 table_3["peak memory, MB"] = table_3["method"].map(pd.DataFrame(memory_run.rows).set_index("method")["peak_mb"])
@@ -181,18 +180,15 @@ display(Markdown("\n".join(f"- {sentence}" for sentence in bert_report.describe_
 
 # %%
 share_model = {"width": width, "weights": "random"} | ({"autocast": True} if autocast else {})
-share_protocol = replace(protocol, n_train=batch_size, model_options=tuple(share_model.items()))
-share_run = encoder_share.execute_share(
-    encoder_share.ShareConfig(
-        share_protocol,
-        layers=tuple(share_layers),
-        decoder_width=share_decoder_width,
-        decoder_widths=tuple(share_decoder_widths),
-        rounds=share_rounds,
-        lr=constant_lr,
-    ),
-    store,
-)
+share_setting = replace(sweep.setting, n_train=batch_size, model_options=tuple(share_model.items()))
+share_run = encoder_share.ShareTiming(
+    share_setting,
+    layers=tuple(share_layers),
+    decoder_width=share_decoder_width,
+    decoder_widths=tuple(share_decoder_widths),
+    rounds=share_rounds,
+    lr=constant_lr,
+).execute(store)
 shares = encoder_share.compare_shares(share_run)
 figure, _ = encoder_share.draw_shares(shares, len(TASKS), frames.provenance([share_run]))
 _ = style.save_figure(figure, "ours-bert-encoder-share", folder)
@@ -231,7 +227,7 @@ display(Markdown("\n".join(lines)))
 # %%
 learning = {"layers": learning_layers, "width": learning_width}
 learning |= {"weights": stsb.find_weights(source, learning_layers, learning_width) if weights == "auto" else weights}
-learner = replace(protocol, n_train=n_train, batch_size=learning_batch_size, model_options=tuple(learning.items()))
+learner = replace(sweep, n_train=n_train, batch_size=learning_batch_size, model_options=tuple(learning.items()))
 configs = [
     run
     for seed in range(seeds)
@@ -243,7 +239,7 @@ configs = [
 ]
 learning_runs = parallel.run_all(configs, store, jobs)
 learned = bert_report.add_correlations(frames.to_frame(learning_runs))
-answer = execute_constant_answer(learner, store).rows[0]["test_loss"]
+answer = ConstantAnswer(learner.setting).execute(store).rows[0]["test_loss"]
 figure, _ = bert_report.draw_learning(learned, answer, frames.provenance(learning_runs))
 _ = style.save_figure(figure, "ours-bert-learning", folder)
 

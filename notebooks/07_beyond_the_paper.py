@@ -70,15 +70,16 @@ from IPython.display import Markdown, display
 from fastls import FBLS
 from fastls.datasets import cifar10, multimnist, stsb
 from fastls.environment import resolve_device
-from fastls.experiments.measuring.constant_answer import execute_constant_answer
+from fastls.experiments.measuring.constant_answer import ConstantAnswer
 from fastls.experiments.reporting import frames, style, tables
 from fastls.experiments.studies.beyond import comparison as beyond
 from fastls.experiments.studies.beyond import figures as beyond_figures
 from fastls.experiments.studies.beyond import gain, tried
+from fastls.experiments.studies.theory.counterexamples import sweep_scalar_chain
 from fastls.experiments.studies.toy import toy
 from fastls.experiments.training import parallel
 from fastls.experiments.training.store import RunStore
-from fastls.experiments.training.sweeps import Protocol
+from fastls.experiments.training.sweeps import Sweep
 from fastls.models.lenet import lenet
 from fastls.paths import DATA, in_repository
 
@@ -92,8 +93,8 @@ def choose(source, data_set):
 
 
 bert_options = (("layers", stsb_layers), ("width", stsb_width), ("weights", "random"))
-protocols = {
-    "multimnist": Protocol(
+sweeps = {
+    "multimnist": Sweep(
         "multimnist",
         choose(mnist_source, multimnist),
         mnist_n_train,
@@ -103,7 +104,7 @@ protocols = {
         tuple(mnist_step_sizes),
         device=device,
     ),
-    "cifar10": Protocol(
+    "cifar10": Sweep(
         "cifar10",
         choose(cifar_source, cifar10),
         cifar_n_train,
@@ -114,7 +115,7 @@ protocols = {
         batch_size=cifar_batch_size,
         device=device,
     ),
-    "stsb": Protocol(
+    "stsb": Sweep(
         "stsb",
         choose(stsb_source, stsb),
         stsb_n_train,
@@ -169,7 +170,7 @@ for match_gain in (False, True):
 
 # %%
 factors = np.geomspace(0.05, 20, chain_points)
-chain = gain.sweep_scalar_chain(factors, steps=100)
+chain = sweep_scalar_chain(factors, 100, ["FBLS", "FBLS+gain", "BlockFBLS"])
 figure, drawn = beyond_figures.draw_scalar_chain(
     chain, 100, "z = cθ, L = z²/2, θ = 1 at the start · β = 0.1, bound 1 for FBLS and FBLS+gain · float64"
 )
@@ -256,14 +257,14 @@ display(
 # and with a metric (below).
 
 # %%
-runs = {name: beyond.run_comparison(protocol, store, jobs) for name, protocol in protocols.items()}
+runs = {name: beyond.run_comparison(sweep, store, jobs) for name, sweep in sweeps.items()}
 epochs = {name: frames.to_frame(some) for name, some in runs.items()}
 source_line = "\n".join(f"{beyond_figures.TITLES[name]}: {frames.provenance(some)}" for name, some in runs.items())
 n_line = (
     f"Mean and range over seeds: {seeds}, on CIFAR-10 {cifar_seeds}; one of constant steps other than the best two. "
     "What diverged is left out."
 )
-answers = {name: execute_constant_answer(protocol, store).rows[0]["test_loss"] for name, protocol in protocols.items()}
+answers = {name: ConstantAnswer(sweep.setting).execute(store).rows[0]["test_loss"] for name, sweep in sweeps.items()}
 figure, against = beyond_figures.draw_against_steps(epochs, answers, f"{source_line}\n{n_line}")
 _ = style.save_figure(figure, "ours-beyond-against-constant-steps", folder)
 
@@ -323,7 +324,7 @@ display(Markdown("\n".join(lines)))
 # %%
 lines = []
 for name, part in compared.items():
-    steps = protocols[name].step_sizes
+    steps = sweeps[name].step_sizes
     for rival, row in part.groupby("rival").first().iterrows():
         at = {min(steps): "the smallest", max(steps): "the largest"}.get(row["its best step"], "not at an end")
         lines.append(
@@ -358,7 +359,7 @@ display(Markdown(tables.format_table(claims, notes)))
 
 # %%
 timings = {
-    name: beyond.execute_cost(protocol, timing_steps, timing_rounds, store) for name, protocol in protocols.items()
+    name: beyond.time_searches(sweep, timing_steps, timing_rounds).execute(store) for name, sweep in sweeps.items()
 }
 cost = pd.concat([beyond.compare_costs(run).assign(data=beyond_figures.TITLES[name]) for name, run in timings.items()])
 cost.insert(0, "data set", cost.pop("data"))
@@ -399,7 +400,7 @@ display(Markdown("\n".join(lines)))
 
 # %%
 small = replace(
-    protocols["multimnist"],
+    sweeps["multimnist"],
     n_train=sensitivity_n_train,
     epochs=sensitivity_epochs,
     seeds=sensitivity_seeds,
@@ -477,7 +478,7 @@ display(Markdown("\n".join(lines)))
 # each loss on the batch is lower after encoder and decoders have moved together.
 
 # %%
-watched_run = gain.execute_watch(small, watched_steps, every=4, store=store)
+watched_run = gain.Watch(small.setting, watched_steps, every=4).execute(store)
 watched = pd.DataFrame(watched_run.rows)
 by_method = watched.groupby("method")
 display(by_method[["cosine", "gain", "step_size"]].median().round(3))

@@ -11,7 +11,7 @@ import pandas as pd
 from fastls.experiments.measuring.timing import IN_TURN, METHODS, WARM_START
 from fastls.experiments.reporting.tables import ABOUT_AS_MUCH, FAR_LESS, read_paper, to_markdown, write_table
 from fastls.experiments.studies.beyond.comparison import WITHIN
-from fastls.experiments.studies.beyond.gain import sweep_scalar_chain
+from fastls.experiments.studies.theory.counterexamples import sweep_scalar_chain
 from fastls.paths import ROOT, write_atomically
 
 AGAIN = "again"

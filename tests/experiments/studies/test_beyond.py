@@ -7,9 +7,9 @@ from synthetic import make_run
 from fastls.experiments.reporting.frames import to_frame
 from fastls.experiments.studies.beyond import comparison as beyond
 from fastls.experiments.training.store import RunStore
-from fastls.experiments.training.sweeps import SEARCH, Protocol
+from fastls.experiments.training.sweeps import SEARCH, Sweep
 
-PROTOCOL = Protocol("multimnist", "digits", n_train=96, n_test=32, epochs=1, seeds=2, step_sizes=(0.01, 0.05, 0.1))
+SWEEP = Sweep("multimnist", "digits", n_train=96, n_test=32, epochs=1, seeds=2, step_sizes=(0.01, 0.05, 0.1))
 GAIN = SEARCH | {"beta": 0.3, "start": "previous", "match_gain": True}
 
 
@@ -63,7 +63,7 @@ def test_a_step_that_lacks_a_seed_is_not_the_best():
 
 
 def test_the_best_constant_steps_are_repeated_with_every_seed(tmp_path):
-    runs = beyond.run_comparison(PROTOCOL, RunStore(tmp_path), jobs=1)
+    runs = beyond.run_comparison(SWEEP, RunStore(tmp_path), jobs=1)
     count = to_frame(runs).groupby(["variant", "lr"])["seed"].nunique()
     for rival in beyond.CONSTANT:
         assert sorted(count[rival]) == [1, 2, 2]
@@ -72,7 +72,7 @@ def test_the_best_constant_steps_are_repeated_with_every_seed(tmp_path):
 
 
 def test_sensitivity_varies_one_thing_at_a_time():
-    runs = beyond.sensitivity_runs(PROTOCOL, bounds=[0.1, 10.0], betas=[0.2], batch_sizes=[32], scales=[1.0, 3.0])
+    runs = beyond.sensitivity_runs(SWEEP, bounds=[0.1, 10.0], betas=[0.2], batch_sizes=[32], scales=[1.0, 3.0])
     assert {run.lr for run in runs["bound"] if run.method == "EqualWeight"} == {0.1, 10.0}
     assert {run.beta for run in runs["beta"]} == {0.2}
     assert {run.batch_size for run in runs["batch_size"]} == {32}

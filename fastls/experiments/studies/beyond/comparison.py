@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from fastls.experiments.measuring.timing import TimingConfig, execute_timing
+from fastls.experiments.measuring.timing import Timing
 from fastls.experiments.reporting.frames import to_frame
 from fastls.experiments.reporting.tables import compare_cost, mean_interval, median_interval, seconds_by_round
 from fastls.experiments.training.config import RunConfig
 from fastls.experiments.training.parallel import run_all
 from fastls.experiments.training.store import Run, RunStore
-from fastls.experiments.training.sweeps import FREE_RUNS, LR_UB, SEARCH, Protocol, block_run, gain_run
+from fastls.experiments.training.sweeps import FREE_RUNS, LR_UB, SEARCH, Sweep, block_run, gain_run
 from fastls.experiments.training.training import PASSES
 
 CONSTANT = ("EqualWeight", "MGDA-UB")
@@ -23,26 +23,26 @@ WITHIN = f"within {100 * MARGIN:.0f} %"
 MOST_COST = 1.10  # of a step, in steps of EqualWeight
 
 
-def run_comparison(protocol: Protocol, store: RunStore, jobs: int) -> list[Run]:
+def run_comparison(sweep: Sweep, store: RunStore, jobs: int) -> list[Run]:
     """Constant steps of EqualWeight and MGDA-UB, FBLS with its bound, and the searches without one.
 
     Every constant step is run with the first seed; the `REPEATED` best of each method, by final test loss, with all.
     """
-    first = [protocol.run(method, step, seed=0) for method in CONSTANT for step in protocol.step_sizes]
+    first = [sweep.run(method, step, seed=0) for method in CONSTANT for step in sweep.step_sizes]
     runs = run_all(first, store, jobs)
     final = to_frame(runs).query("final")
     again = [
-        protocol.run(method, step, seed)
+        sweep.run(method, step, seed)
         for method in CONSTANT
         for step in final[final["variant"] == method].nsmallest(REPEATED, "test_loss")["lr"]
-        for seed in range(1, protocol.seeds)
+        for seed in range(1, sweep.seeds)
     ]
     searches = [
         run
-        for seed in range(protocol.seeds)
+        for seed in range(sweep.seeds)
         for run in (
-            *(make(protocol, seed) for make in FREE_RUNS.values()),
-            protocol.run("FBLS", LR_UB, seed, **SEARCH),
+            *(make(sweep, seed) for make in FREE_RUNS.values()),
+            sweep.run("FBLS", LR_UB, seed, **SEARCH),
         )
     ]
     return runs + run_all([*again, *searches], store, jobs)
@@ -90,14 +90,14 @@ def compare_with_tuned(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def execute_cost(protocol: Protocol, steps: int, rounds: int, store: RunStore) -> Run:
+def time_searches(sweep: Sweep, steps: int, rounds: int) -> Timing:
     """EqualWeight, MGDA-UB, FBLS and the searches without a bound, timed in turn: some steps a round.
 
-    Constant steps take the smallest of the protocol, with which none diverges; their time does not depend on it.
+    Constant steps take the smallest of the sweep, with which none diverges; their time does not depend on it.
     """
-    small = replace(protocol, n_train=steps * protocol.batch_size)
+    few = replace(sweep.setting, n_train=steps * sweep.batch_size)
     methods = ("EqualWeight", "MGDA-UB", "FBLS", *FREE)
-    return execute_timing(TimingConfig(small, rounds, methods, min(protocol.step_sizes)), store)
+    return Timing(few, rounds, methods, min(sweep.step_sizes), sweep.epochs)
 
 
 def compare_costs(run: Run) -> pd.DataFrame:
@@ -132,29 +132,29 @@ def judge_margin(ratio: float, low: float, high: float) -> str:
 
 
 def sensitivity_runs(
-    protocol: Protocol, bounds: Sequence[float], betas: Sequence[float], batch_sizes: Sequence[int], scales
+    sweep: Sweep, bounds: Sequence[float], betas: Sequence[float], batch_sizes: Sequence[int], scales
 ) -> dict[str, list[RunConfig]]:
     """What is varied -> runs: bound or step size, β, batch size, scale of z, reduction, direction; with every seed.
 
     EqualWeight has 0.1 where its step is not what is varied, FBLS its bound of 1.
     """
     runs = {"bound": [], "beta": [], "batch_size": [], "latent_scale": [], "loss": [], "direction": []}
-    for seed in range(protocol.seeds):
+    for seed in range(sweep.seeds):
         for bound in bounds:
-            plain = protocol.run("FBLS", bound, seed, **SEARCH)
-            decayed = replace(plain, decay_every=protocol.decay_every)
-            runs["bound"] += [protocol.run("EqualWeight", bound, seed), plain, decayed]
-            runs["bound"] += [gain_run(protocol, seed, bound)]
-        runs["bound"] += [block_run(protocol, seed)]
-        runs["beta"] += [make(protocol, seed, beta=beta) for beta in betas for make in (gain_run, block_run)]
+            plain = sweep.run("FBLS", bound, seed, **SEARCH)
+            decayed = replace(plain, decay_every=sweep.decay_every)
+            runs["bound"] += [sweep.run("EqualWeight", bound, seed), plain, decayed]
+            runs["bound"] += [gain_run(sweep, seed, bound)]
+        runs["bound"] += [block_run(sweep, seed)]
+        runs["beta"] += [make(sweep, seed, beta=beta) for beta in betas for make in (gain_run, block_run)]
         for size in batch_sizes:
-            runs["batch_size"] += _all_methods(replace(protocol, batch_size=size), seed)
+            runs["batch_size"] += _all_methods(replace(sweep, batch_size=size), seed)
         for scale in scales:
             options = {"model_options": (("latent_scale", scale),) if scale != 1 else ()}
-            runs["latent_scale"] += _all_methods(replace(protocol, **options), seed)
-        runs["loss"] += _all_methods(replace(protocol, model_options=(("reduction", "sum"),)), seed)
+            runs["latent_scale"] += _all_methods(replace(sweep, **options), seed)
+        runs["loss"] += _all_methods(replace(sweep, model_options=(("reduction", "sum"),)), seed)
         for direction in ("mgda", "mean", "edm"):
-            runs["direction"] += [replace(make(protocol, seed), direction=direction) for make in (gain_run, block_run)]
+            runs["direction"] += [replace(make(sweep, seed), direction=direction) for make in (gain_run, block_run)]
     return runs
 
 
@@ -185,6 +185,6 @@ def compare_spread(parts: dict[str, pd.DataFrame], columns: dict[str, str]) -> p
     return pd.DataFrame(spread)
 
 
-def _all_methods(protocol: Protocol, seed: int) -> list[RunConfig]:
-    searches = [gain_run(protocol, seed), block_run(protocol, seed), protocol.run("FBLS", LR_UB, seed, **SEARCH)]
-    return [protocol.run("EqualWeight", 0.1, seed), *searches]
+def _all_methods(sweep: Sweep, seed: int) -> list[RunConfig]:
+    searches = [gain_run(sweep, seed), block_run(sweep, seed), sweep.run("FBLS", LR_UB, seed, **SEARCH)]
+    return [sweep.run("EqualWeight", 0.1, seed), *searches]
