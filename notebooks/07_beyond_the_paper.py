@@ -326,6 +326,9 @@ lines = []
 for name, part in compared.items():
     steps = sweeps[name].step_sizes
     for rival, row in part.groupby("rival").first().iterrows():
+        if np.isnan(row["its best step"]):
+            lines.append(f"- **{beyond_figures.TITLES[name]}, {rival}**: every step that was tried diverged.")
+            continue
         at = {min(steps): "the smallest", max(steps): "the largest"}.get(row["its best step"], "not at an end")
         lines.append(
             f"- **{beyond_figures.TITLES[name]}, {rival}**: best step {row['its best step']:g}, {at} of those tried; test "

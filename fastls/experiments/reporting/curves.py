@@ -120,11 +120,13 @@ def _drawn(lines: dict[str, str], table: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _count_runs(frame: pd.DataFrame, lines: dict[str, str]) -> str:
-    """How many runs stand behind each line."""
+    """How many runs stand behind each line, and which line has nothing to show."""
     counts = frame[frame["epoch"] == 1].groupby("label").size()
+    absent = [label for label in lines if label not in set(frame.loc[~frame["diverged"], "label"])]
+    said = f" · diverged in the first epoch: {', '.join(absent)}" if absent else ""
     if counts.nunique() == 1:
-        return f"n = {counts.iloc[0]} runs a line"
-    return "runs: " + ", ".join(f"{label} ({counts[label]})" for label in lines)
+        return f"n = {counts.iloc[0]} runs a line{said}"
+    return "runs: " + ", ".join(f"{label} ({counts[label]})" for label in lines) + said
 
 
 def _summarize(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:

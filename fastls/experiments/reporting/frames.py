@@ -105,19 +105,29 @@ def label_searches(
     return pd.concat(parts, ignore_index=True), lines
 
 
-def find_best_step(final: pd.DataFrame, name: str) -> float:
-    """The constant step of a variant with the least final test loss, mean over seeds, of those without a divergence."""
+def find_best_step(final: pd.DataFrame, name: str) -> float | None:
+    """The constant step of a variant with the least final test loss, mean over seeds, of those without a divergence.
+
+    None where every step diverged with some seed.
+    """
     losses = final[final["variant"] == name].groupby("lr")["test_loss"]
-    return losses.agg(lambda values: values.mean(skipna=False)).idxmin()
+    means = losses.agg(lambda values: values.mean(skipna=False)).dropna()
+    return None if means.empty else means.idxmin()
 
 
 def label_constant_steps(constant: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Epochs of each constant-step method at its best step by final test loss, and of SGD at its smallest; as above."""
+    """Epochs of each constant-step method at its best step by final test loss, and of SGD at its smallest; as above.
+
+    Where every step diverged, the smallest is shown as far as it came, and its label says so.
+    """
     final = constant[constant["final"]]
     parts, lines = [], {}
     for name in [name for name in ("SGD", "EqualWeight", "MGDA-UB") if name in set(final["variant"])]:
         best, smallest = find_best_step(final, name), final.loc[final["variant"] == name, "lr"].min()
-        shown = {best: (f"{name} {best:g} (best)", name)}
+        if best is None:
+            shown = {smallest: (f"{name} {smallest:g} (every step diverged)", name)}
+        else:
+            shown = {best: (f"{name} {best:g} (best)", name)}
         if name == "SGD" and smallest not in shown:
             shown[smallest] = (f"SGD {smallest:g} (smallest)", "SGD, smallest")
         for step, (label, style) in shown.items():

@@ -1,11 +1,13 @@
 """Searches without a bound beside tuned constant steps: which runs, and a verdict that can go either way."""
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from synthetic import make_run
 
 from fastls.experiments.reporting.frames import to_frame
 from fastls.experiments.studies.beyond import comparison as beyond
+from fastls.experiments.studies.beyond.figures import draw_against_steps, draw_curves
 from fastls.experiments.training.store import RunStore
 from fastls.experiments.training.sweeps import SEARCH, Sweep
 
@@ -54,6 +56,23 @@ def test_a_search_that_diverged_once_does_not_hold():
     table = beyond.compare_with_tuned(frame).set_index("search")
     assert set(table.loc["BlockFBLS", beyond.WITHIN]) == {"does not hold"}
     assert set(table.loc["FBLS+gain", beyond.WITHIN]) == {"holds"}
+
+
+@pytest.mark.parametrize("epochs", [1, 3], ids=["at once", "in the last epoch"])
+def test_a_rival_that_diverged_at_every_step_is_said_to(epochs):
+    """There is no best step then; looking for it once raised."""
+    frame = frame_of(0.9, {0.01: 1.0, 0.1: 2.0})
+    frame.loc[(frame["variant"] == "EqualWeight") & frame["final"], ["test_loss", "diverged"]] = [None, True]
+    if epochs == 1:
+        frame = frame[(frame["variant"] != "EqualWeight") | frame["final"]]
+    table = beyond.compare_with_tuned(frame).set_index("rival")
+    assert set(table.loc["EqualWeight", beyond.WITHIN]) == {"undecided, every step of the rival diverged"}
+    assert set(table.loc["MGDA-UB", beyond.WITHIN]) == {"holds"}
+    figure, drawn = draw_curves({"multimnist": frame}, "where from")
+    assert "EqualWeight diverged at every step, MGDA-UB 0.01" in figure.axes[0].get_title()
+    assert "EqualWeight" not in set(drawn["variant"])
+    draw_against_steps({"multimnist": frame}, {"multimnist": 2.3}, "where from")
+    plt.close("all")
 
 
 def test_a_step_that_lacks_a_seed_is_not_the_best():

@@ -1,5 +1,6 @@
 """Beyond the paper: which runs are compared, and how searches without a bound stand beside tuned constant steps."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -115,15 +116,19 @@ def compare_costs(run: Run) -> pd.DataFrame:
 
 
 def find_tuned(final: pd.DataFrame, rival: str) -> tuple[float, pd.Series]:
-    """The best constant step of a rival, and its final test losses by seed."""
+    """The best constant step of a rival, and its final test losses by seed; NaN where every step diverged."""
     losses = final[final["variant"] == rival].pivot(index="seed", columns="lr", values="test_loss")
-    step = losses.dropna(axis="columns").mean().idxmin()
-    return float(step), losses[step]
+    means = losses.dropna(axis="columns").mean()
+    if means.empty:
+        return math.nan, pd.Series(math.nan, index=losses.index)
+    return float(means.idxmin()), losses[means.idxmin()]
 
 
 def judge_margin(ratio: float, low: float, high: float) -> str:
     """ "holds" where the ratio's interval ends at most `MARGIN` above 1, "does not hold" where it begins above, else
-    "undecided", as with one seed, with the side that the mean is on."""
+    "undecided", as with one seed, with the side that the mean is on; or why there is no ratio."""
+    if math.isnan(ratio):
+        return "undecided, every step of the rival diverged"
     if high <= 1 + MARGIN:
         return "holds"
     if low > 1 + MARGIN:
