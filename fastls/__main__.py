@@ -17,14 +17,22 @@ def main(arguments: list[str] | None = None) -> int:
 
     from fastls.datasets.common import DataError  # imports from here on, so that --help does not wait for them
     from fastls.experiments.training.store import StoreError
+    from fastls.paths import IN_CLONE
 
     try:
+        if not IN_CLONE:
+            raise ValueError("commands need a clone of the repository around fastls: run `pip install -e .` in one.")
         return options.command(options)
     except (DataError, StoreError) as error:
         print(f"fastls: {error}", file=sys.stderr)
         return 1
     except ValueError as error:
         print(f"fastls: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("fastls"):
+            raise
+        print(f"fastls: this command needs the package {error.name}; install requirements.txt.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("fastls: interrupted; finished epochs are kept, the same command goes on from there", file=sys.stderr)
@@ -57,7 +65,7 @@ def _make_parser() -> argparse.ArgumentParser:
     bench.add_argument("--record", action="store_true", help="write to figures and data/runs, not to build/bench")
     bench.set_defaults(command=_bench)
 
-    front_page = commands.add_parser("front-page", help="judge the claims and fill README.md from the files in figures")
+    front_page = commands.add_parser("front-page", help="judge the claims and write figures/README.md")
     front_page.set_defaults(command=_write_front_page)
 
     data = commands.add_parser("data", help="list the data sets, or download one")
@@ -100,7 +108,7 @@ def _bench(options: argparse.Namespace) -> int:
 
     if options.record and options.workload != "all":
         raise ValueError(f"--record writes the table of all targets and needs all workloads, found {options.workload}.")
-    folder, runs = (FIGURES, DATA / "runs") if options.record else (ROOT / "build" / "bench", ROOT / "build" / "runs")
+    folder, runs = (FIGURES, DATA / "runs") if options.record else (ROOT / "build", ROOT / "build" / "runs")
     names = BENCHMARKS if options.workload == "all" else (options.workload,)
     device = resolve_device(options.device)
     sources = RECORDED if options.record else {}
@@ -113,9 +121,10 @@ def _bench(options: argparse.Namespace) -> int:
 
 def _write_front_page(options: argparse.Namespace) -> int:
     from fastls.experiments.front_page import write_front_page
-    from fastls.paths import ROOT
+    from fastls.experiments.gallery import write_gallery
+    from fastls.paths import FIGURES, ROOT
 
-    for path in write_front_page():
+    for path in (*write_front_page(), write_gallery(FIGURES)):
         print(path.relative_to(ROOT))
     return 0
 

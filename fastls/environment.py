@@ -10,6 +10,7 @@ import torch
 
 from fastls.paths import ROOT
 
+STORED_ONLY = "FASTLS_STORED_ONLY"  # set: draw from stored runs, make none
 RECORDED = ("fastls", "torch", "torchvision", "transformers", "numpy", "scipy")
 
 
@@ -42,14 +43,14 @@ def resolve_device(device: str) -> str:
     """ "auto" becomes "cuda" where there is one, else "cpu".
 
     Raises:
-        ValueError: another name, or "cuda" without a CUDA device.
+        ValueError: another name, or "cuda" without a CUDA device, unless only stored runs are drawn.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"`device` must be 'auto', 'cpu' or 'cuda', found {device!r}.")
     available = torch.cuda.is_available()
-    if device == "cuda" and not available:
+    if device == "cuda" and not available and not os.environ.get(STORED_ONLY):  # stored runs need no device
         raise ValueError("`device` is 'cuda', but torch finds no CUDA device here; use 'cpu' or 'auto'.")
-    return "cuda" if available and device != "cpu" else "cpu"
+    return ("cuda" if available else "cpu") if device == "auto" else device
 
 
 def check_requirements(path: Path = ROOT / "requirements.txt") -> list[tuple[str, str, str | None]]:

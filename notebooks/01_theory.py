@@ -510,14 +510,14 @@ pd.Series(errors, name="error, relative to the true move of z").round(3).to_fram
 
 # %%
 factors = torch.linspace(0.1, 1.6, sweep_points).tolist()
-sweep = counterexamples.sweep_gain(factors, sweep_steps)
+sweep = counterexamples.sweep_scalar_chain(factors, sweep_steps, ["BLS", "FBLS"])
 figure, _ = counterexample_figures.draw_gain_sweep(
     sweep, sweep_steps, "z = cθ, L = z²/2, θ = 1 at first, lr_ub = 1, β = 0.1"
 )
 _ = style.save_figure(figure, "ours-gain-sweep", folder)
 
 # %% tags=["nbval-check-output"]
-exact = counterexamples.sweep_gain([1.3, 2**0.5, 1.5], 50).query("method == 'FBLS'").set_index("c")
+exact = counterexamples.sweep_scalar_chain([1.3, 2**0.5, 1.5], 50, ["FBLS"]).set_index("c")
 exact.assign(loss=[f"{loss:.1e}" for loss in exact["loss"]]).round(2)
 
 # %% [markdown]

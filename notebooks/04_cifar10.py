@@ -60,14 +60,14 @@ from IPython.display import Markdown, display
 from fastls.datasets import cifar10, shapes
 from fastls.environment import resolve_device
 from fastls.experiments.measuring import memory, timing
+from fastls.experiments.reporting import claims, comparisons, frames, intervals, samples, style, tables
 from fastls.experiments.reporting import curves as figures
-from fastls.experiments.reporting import frames, samples, style, tables
 from fastls.experiments.studies.cifar10 import imbalance, scaling
 from fastls.experiments.training import parallel, sweeps
 from fastls.experiments.training.store import RunStore
 from fastls.paths import in_repository
 
-protocol = sweeps.Protocol(
+sweep = sweeps.Sweep(
     dataset="cifar10",
     source=cifar10.find_source() if source == "auto" else source,
     n_train=n_train,
@@ -81,7 +81,7 @@ protocol = sweeps.Protocol(
     data_options=(("augment", True),) if augment else (),
     model_options=((("stem", stem),) if stem != "imagenet" else ()) + ((("bfloat16", True),) if bfloat16 else ()),
 )
-small = replace(protocol, n_train=sgd_n_train, epochs=sgd_epochs, seeds=sgd_seeds, step_sizes=tuple(sgd_step_sizes))
+small = replace(sweep, n_train=sgd_n_train, epochs=sgd_epochs, seeds=sgd_seeds, step_sizes=tuple(sgd_step_sizes))
 store = RunStore(in_repository(runs_dir))
 folder = in_repository(figures_dir)
 paper = tables.read_paper()
@@ -95,9 +95,9 @@ paper = tables.read_paper()
 # synthetic shapes and textures take its classes' places in the same tasks.
 
 # %%
-sample_run = samples.store_samples(protocol, store, count=10)
+sample_run = samples.store_samples(sweep.setting, store, count=10)
 images, labels = samples.read_samples(sample_run)
-names = shapes.CLASSES if protocol.source == "shapes" else cifar10.CLASSES
+names = shapes.CLASSES if sweep.source == "shapes" else cifar10.CLASSES
 captions = [names[list(label.values()).index(1)].replace(" ", "\n") for label in labels]
 origin = f"first test images, a class each · {sample_run.header['data']['description']}"
 figure, _ = figures.draw_samples(images.transpose(0, 2, 3, 1), captions, origin)
@@ -111,9 +111,8 @@ _ = style.save_figure(figure, "thesis-figure-7-cifar10-samples", folder)
 # cost. Times compare only on one machine, passes do not depend on any.
 
 # %%
-timed = timing.TimingConfig(replace(protocol, n_train=timing_images), timing_rounds)
-timing_run = timing.execute_timing(timed, store)
-memory_run = memory.execute_memory(memory.MemoryConfig(protocol), store)
+timing_run = timing.Timing(replace(sweep.setting, n_train=timing_images), timing_rounds).execute(store)
+memory_run = memory.Memory(sweep.setting).execute(store)
 printed = paper["times"]["cifar10"]
 steps = int(timing_run.rows[0]["steps"])
 table_1 = tables.compare_times(timing_run, printed, paper["thesis_shares"]["cifar10"])
@@ -124,7 +123,7 @@ table_1["memory / equal weight"] = table_1["peak memory, MB"] / peaks["EqualWeig
 title = f"Table 1, CIFAR-10: seconds per {timing_images:,} images; the paper's are per epoch of 50,000"
 notes = [
     f"Times: {frames.provenance([timing_run])}. Memory: {frames.provenance([memory_run])}.",
-    "Ratios are medians over n rounds; low and high are their 95 % bootstrap intervals. A ratio agrees when its "
+    "Ratios are geometric means over n rounds; low and high end their 95 % t-intervals. A ratio agrees when its "
     f"interval is within {tables.AGREEMENT:.0%} of the paper's; same direction means that it lies on the paper's side "
     "of 1. Passes are means per step, T = 10. Peak memory: weights, buffers, activations, gradients.",
 ]
@@ -133,13 +132,13 @@ display(Markdown(tables.format_table(table_1, notes, f"**{title}**")))
 
 # %%
 claim_1 = [
-    tables.compare_speed(timing_run, 1, "FBLS", rival, printed["FBLS"] / printed[rival]) for rival in ("SGD", "MGDA-UB")
+    comparisons.compare_with_printed(timing_run, "1", "CIFAR-10", ours, rival, printed[ours] / printed[rival])
+    for ours, rival in (("FBLS", "SGD"), ("FBLS", "MGDA-UB"), ("BLS", "SGD"))
 ]
-claim_1.append(tables.compare_speed(timing_run, 1, "BLS", "SGD", printed["BLS"] / printed["SGD"]))
-limits = {"SGD": 0.15, "BLS": tables.FAR_LESS, "MGDA-UB": tables.ABOUT_AS_MUCH, "EqualWeight": 1.10}
-claim_1 += [tables.compare_cost(timing_run, "FBLS", rival, most) for rival, most in limits.items()]
-claim_1.append(tables.compare_memory(memory_run, "FBLS", "EqualWeight", 1.15))
-display(Markdown(tables.to_list(claim_1)))
+limits = {"SGD": 0.15, "BLS": comparisons.FAR_LESS, "MGDA-UB": comparisons.ABOUT_AS_MUCH, "EqualWeight": 1.10}
+claim_1 += [comparisons.compare_cost(timing_run, "CIFAR-10", "FBLS", rival, most) for rival, most in limits.items()]
+claim_1.append(comparisons.compare_memory(memory_run, "CIFAR-10", "FBLS", "EqualWeight", 1.15))
+display(Markdown(claims.to_list(claim_1)))
 
 # %% tags=["nbval-check-output"]
 # Encoder passes of a step, forward and backward: facts that hold at any size, on any machine.
@@ -149,7 +148,7 @@ table_1.set_index("method").loc[["EqualWeight", "SGD", "MGDA-UB", "FBLS"], ["enc
 cost = table_1.set_index("method")
 seconds = tables.seconds_by_round(timing_run)
 price = {
-    (ours, rival): "**{:.2f}** [{:.2f}, {:.2f}]".format(*tables.median_interval(seconds[ours] / seconds[rival]))
+    (ours, rival): "**{:.2f}** [{:.2f}, {:.2f}]".format(*intervals.ratio_interval(seconds[ours] / seconds[rival]))
     for ours, rival in (("MGDA-UB", "SGD"), ("FBLS", "MGDA-UB"), ("BLS", "SGD"))
 }
 display(
@@ -172,7 +171,7 @@ display(
 # image belongs to one of five classes.
 
 # %%
-scaling_run = scaling.execute_scaling(scaling.ScalingConfig(protocol, tuple(scaling_tasks), scaling_rounds), store)
+scaling_run = scaling.TaskScaling(sweep.setting, tuple(scaling_tasks), scaling_rounds).execute(store)
 figure, growth_table = scaling.draw_scaling(scaling_run, frames.provenance([scaling_run]))
 _ = style.save_figure(figure, "ours-cifar10-cost-against-tasks", folder)
 
@@ -194,7 +193,7 @@ display(
 # be chosen smaller: all of these, SGD at each step size, and BLS. $\beta = 0.1$, $\gamma = 0.5$.
 
 # %%
-runs = parallel.run_all(sweeps.comparison_runs(protocol, ["EqualWeight", "MGDA-UB"]), store, jobs)
+runs = parallel.run_all(sweeps.comparison_runs(sweep, ["EqualWeight", "MGDA-UB"]), store, jobs)
 small_runs = parallel.run_all(sweeps.comparison_runs(small, ["EqualWeight", "MGDA-UB", "SGD", "BLS"]), store, jobs)
 large_frame, small_frame = frames.to_frame(runs), frames.to_frame(small_runs)
 large_source, small_source = frames.provenance(runs), frames.provenance(small_runs)
@@ -214,22 +213,14 @@ figure, _ = figures.draw_constant_steps(small_frame, small_source)
 _ = style.save_figure(figure, "figure-5-cifar10-step-sizes-sgd", folder)
 
 # %%
-large_final, small_final = (frame[frame["final"]] for frame in (large_frame, small_frame))
-
-
-def compare(final, rivals, size):
-    """Claim 3 for FBLS and FBLS+decay against the best step of each rival, on test images."""
-    rows = [
-        tables.compare_with_best_step(final, variant, rival, metric)
-        for variant in ("FBLS", "FBLS+decay")
-        for rival in rivals
-        for metric in ("test_loss", "test_error")
-    ]
-    return [row | {"statement": f"{row['statement']}, {size:,} images"} for row in rows]
-
-
-claim_3 = compare(large_final, ["EqualWeight", "MGDA-UB"], n_train) + compare(small_final, ["SGD"], sgd_n_train)
-display(Markdown(tables.to_list(claim_3)))
+claim_3 = [
+    comparisons.compare_with_best_step(frame, "CIFAR-10", variant, rival, metric)
+    for frame, rivals in ((large_frame, ("EqualWeight", "MGDA-UB")), (small_frame, ("SGD",)))
+    for variant in comparisons.SEARCHES
+    for rival in rivals
+    for metric in ("test_loss", "test_error")
+]
+display(Markdown(claims.to_list(claim_3)))
 
 # %% [markdown]
 # ## Figure 6, bottom row: learning curves
@@ -285,9 +276,9 @@ figure, _ = figures.draw_step_sizes(searches, f"{halved}\n{large_source}", lines
 _ = style.save_figure(figure, "ours-cifar10-step-size-along-training", folder)
 
 # %%
-claim_5 = [tables.judge_bound(large_final)]
-display(Markdown(tables.to_list(claim_5)))
-plain = large_final[large_final["variant"] == "FBLS"]
+claim_5 = [comparisons.judge_bound(large_frame, "CIFAR-10")]
+display(Markdown(claims.to_list(claim_5)))
+plain = large_frame[large_frame["final"] & (large_frame["variant"] == "FBLS")]
 losses = large_frame.pivot_table(index=["seed", "epoch"], columns="variant", values="test_loss")
 same = (losses["FBLS"] == losses["FBLS+decay"]).mean()
 display(
@@ -303,25 +294,23 @@ display(
 # %% [markdown]
 # ## The claims, judged
 #
-# By what rule stands below the table.
+# The rule is given below the table.
 
 # %%
-claims = pd.DataFrame([*claim_1, *claim_3, *claim_5])
+judged = [*claim_1, *claim_3, *claim_5]
 notes = [
     f"Data and size: {large_source}.",
     f"With SGD: {small_source}.",
     f"Times: {frames.provenance([timing_run])}.",
-    tables.RULES,
 ]
-_ = tables.write_table(claims, "claims-cifar10", folder, "Claims of the paper on CIFAR-10", notes)
-display(Markdown(tables.format_table(claims, notes)))
+display(Markdown(claims.write_claims(judged, "claims-cifar10", folder, "Claims of the paper on CIFAR-10", notes)))
 
 # %% [markdown]
 # ## What to take home
 
 # %%
 means = large_frame[large_frame["variant"] == "FBLS"].groupby("epoch")["test_loss"].mean()
-verdicts = pd.Series([row["verdict"] for row in claim_3]).value_counts()
+verdicts = pd.Series([str(row.verdict) for row in claim_3]).value_counts()
 by_balance = last["balanced test error"].sort_values()
 by_class = last["ten-way accuracy"].sort_values(ascending=False)
 display(
@@ -336,6 +325,6 @@ display(
         f"**{means.min():.3g}**, and is **{means.iloc[-1]:.3g}** after the last: it is the last that is compared.\n"
         f"- Other scores, other orders. Least balanced error first: {', '.join(by_balance.index)}. Best ten-way accuracy "
         f"first: {', '.join(by_class.index)}.\n"
-        f"- FBLS took {claim_5[0]['measured']} at its bound in the last epoch."
+        f"- At the end FBLS took {claim_5[0].ours:.1%} of its steps at its bound."
     )
 )

@@ -57,14 +57,13 @@ figures_dir = "build/quick/figures"  # where figures and tables go
 # %%
 from dataclasses import replace
 
-import pandas as pd
 from IPython.display import Markdown, display
 
 from fastls.datasets.cityscapes import find_source
 from fastls.environment import resolve_device
-from fastls.experiments.measuring import memory, timing
+from fastls.experiments.measuring import memory, passes, timing
+from fastls.experiments.reporting import claims, comparisons, frames, style, tables
 from fastls.experiments.reporting import curves as figures
-from fastls.experiments.reporting import frames, style, tables
 from fastls.experiments.studies.cityscapes import cost as dense_cost
 from fastls.experiments.studies.cityscapes import figures as dense_figures
 from fastls.experiments.studies.cityscapes import samples as dense_samples
@@ -79,7 +78,7 @@ def model_options(encoder, stages, channels):
     return (("encoder", encoder), ("stages", stages), ("channels", channels), ("weights", found))
 
 
-protocol = sweeps.Protocol(
+sweep = sweeps.Sweep(
     dataset="cityscapes",
     source=find_source() if source == "auto" else source,
     n_train=n_train,
@@ -109,8 +108,8 @@ paper = tables.read_paper()
 # be learned from it are costs and behaviours of the methods; its losses say nothing of Cityscapes.
 
 # %%
-search = sweeps.search_runs(protocol, seed=0)[0]
-shown = dense_samples.store_predictions(search, store)
+search = sweeps.search_runs(sweep, seed=0)[0]
+shown = dense_samples.Predictions(search).execute(store)
 scenes = dense_samples.read_predictions(shown)
 origin = f"{shown.header['data']['description']} · {height} × {width} pixels"
 figure, _ = dense_figures.draw_scenes(scenes, f"test images and their classes · {origin}")
@@ -136,7 +135,7 @@ _ = style.save_figure(figure, "thesis-figure-9-cityscapes-samples", folder)
 # step sizes by its final test loss.
 
 # %%
-configs = sweeps.comparison_runs(protocol, ("SGD", "EqualWeight"))
+configs = sweeps.comparison_runs(sweep, ("SGD", "EqualWeight"))
 runs = parallel.run_all(configs, store, jobs)
 frame = frames.to_frame(runs)
 source_line = frames.provenance(runs)
@@ -149,12 +148,12 @@ _ = style.save_figure(figure, "figure-7-cityscapes-learning-curves", folder)
 # %%
 final = frame[frame["final"]]
 claim_3 = [
-    tables.compare_with_best_step(final, variant, rival, f"test_loss_{task}")
-    for variant in ("FBLS", "FBLS+decay")
+    comparisons.compare_with_best_step(frame, "Cityscapes", variant, rival, f"test_loss_{task}")
+    for variant in comparisons.SEARCHES
     for rival in ("SGD", "EqualWeight")
     for task in dense_figures.LOSSES
 ]
-display(Markdown(tables.to_list(claim_3)))
+display(Markdown(claims.to_list(claim_3)))
 
 # %%
 columns = ["test_error_semantic", "test_miou", "test_loss_instance", "test_loss_disparity"]
@@ -186,8 +185,8 @@ figure, _ = figures.draw_step_sizes(searches, halved, lines)
 _ = style.save_figure(figure, "ours-cityscapes-step-size-along-training", folder)
 
 # %%
-claim_5 = [tables.judge_bound(final)]
-display(Markdown(tables.to_list(claim_5)))
+claim_5 = [comparisons.judge_bound(frame, "Cityscapes")]
+display(Markdown(claims.to_list(claim_5)))
 last, decayed = (final[final["variant"] == name] for name in ("FBLS", "FBLS+decay"))
 display(
     Markdown(
@@ -210,9 +209,9 @@ display(
 # ratio of two methods can be predicted without timing either.
 
 # %%
-timed = timing.TimingConfig(
+timed = timing.Timing(
     replace(
-        protocol,
+        sweep.setting,
         n_train=timing_images,
         batch_size=timing_batch_size,
         data_options=(("size", (height, width)),),
@@ -221,9 +220,9 @@ timed = timing.TimingConfig(
     timing_rounds,
     methods=(*timing.METHODS, timing.IN_TURN, timing.WARM_START),
 )
-timing_run = timing.execute_timing(timed, store)
-passes_run = dense_cost.execute_passes(dense_cost.PassConfig(timed.protocol, timing_rounds), store)
-memory_run = memory.execute_memory(memory.MemoryConfig(timed.protocol), store)
+timing_run = timed.execute(store)
+passes_run = passes.PassTiming(timed.setting, timing_rounds).execute(store)
+memory_run = memory.Memory(timed.setting).execute(store)
 printed = paper["times"]["cityscapes"]
 table_2 = dense_cost.compare_dense_costs(
     timing_run, passes_run, memory_run, printed, paper["thesis_shares"]["cityscapes"]
@@ -249,14 +248,14 @@ table_2.set_index("method").loc[["EqualWeight", "SGD", "MGDA-UB", "FBLS"], ["enc
 # %%
 ratio = printed["FBLS"] / printed["SGD"]
 claim_1 = [
-    tables.compare_speed(timing_run, 1, "FBLS", "SGD", ratio),
-    tables.compare_cost(timing_run, "FBLS", "SGD", ratio),
-    tables.compare_cost(timing_run, "FBLS", "MGDA-UB", tables.ABOUT_AS_MUCH),
-    tables.compare_cost(timing_run, "FBLS", "BLS", tables.FAR_LESS),
-    tables.compare_cost(timing_run, timing.IN_TURN, "SGD", ratio),
-    tables.compare_cost(timing_run, timing.WARM_START, "SGD", ratio),
+    comparisons.compare_with_printed(timing_run, "1", "Cityscapes", "FBLS", "SGD", ratio),
+    comparisons.compare_cost(timing_run, "Cityscapes", "FBLS", "SGD", ratio),
+    comparisons.compare_cost(timing_run, "Cityscapes", "FBLS", "MGDA-UB", comparisons.ABOUT_AS_MUCH),
+    comparisons.compare_cost(timing_run, "Cityscapes", "FBLS", "BLS", comparisons.FAR_LESS),
+    comparisons.compare_cost(timing_run, "Cityscapes", timing.IN_TURN, "SGD", ratio),
+    comparisons.compare_cost(timing_run, "Cityscapes", timing.WARM_START, "SGD", ratio),
 ]
-display(Markdown(tables.to_list(claim_1)))
+display(Markdown(claims.to_list(claim_1)))
 
 # %% [markdown]
 # ## What a latent method saves, and what a trial costs
@@ -300,13 +299,13 @@ display(
 # %% [markdown]
 # ## The claims, judged
 #
-# By what rule stands below the table.
+# The rule is given below the table.
 
 # %%
-claims = pd.DataFrame([*claim_1, *claim_3, *claim_5])
-notes = [f"Data and size: {source_line}.", f"Times: {frames.provenance([timing_run])}.", tables.RULES]
-_ = tables.write_table(claims, "claims-cityscapes", folder, "Claims of the paper on Cityscapes", notes)
-display(Markdown(tables.format_table(claims, notes)))
+judged = [*claim_1, *claim_3, *claim_5]
+notes = [f"Data and size: {source_line}.", f"Times: {frames.provenance([timing_run])}."]
+title = "Claims of the paper on Cityscapes"
+display(Markdown(claims.write_claims(judged, "claims-cityscapes", folder, title, notes)))
 
 # %% [markdown]
 # ## What to take home
@@ -321,7 +320,7 @@ display(
         f"- Decoders take {share:.0%} of a forward and backward of the model. FBLS costs **{cost['ours / SGD']['FBLS']:.2f}** times "
         f"SGD as the paper has it, **{cost['ours / SGD'][timing.IN_TURN]:.2f}** with trials in turn, and "
         f"**{cost['ours / SGD'][timing.WARM_START]:.2f}** with a warm start.\n"
-        f"- In the last epoch of its training FBLS took {claim_5[0]['measured']} at its bound.\n"
+        f"- At the end of its training FBLS took {claim_5[0].ours:.1%} of its steps at its bound.\n"
         + "\n".join(
             f"- Least test loss, {dense_figures.LOSSES[task]}: {name} at {step:g}."
             for task, (name, step) in ahead.items()

@@ -49,12 +49,10 @@ bounds = [0.01, 1.0, 100.0]  # FBLS's bound, or EqualWeight's step
 betas = [0.1, 0.4, 0.7]
 batch_sizes = [32, 256]
 latent_scales = [0.1, 1.0, 10.0]  # factor of the encoder's last layer at the start
-candidate_epochs = 2  # of the candidates, on as many images as the sensitivities
-candidate_seeds = 1
 timing_steps = 2  # of each method, in each round
 timing_rounds = 3
 watched_steps = 40  # taken, every fourth looked at from outside
-chain_points = 25  # factors c of z = cθ
+chain_points = 25  # factors c of the encoder cθ
 toy_steps = 400  # at most, on the two quadratics
 device = "auto"  # "cpu", "cuda" or "auto"
 jobs = 1  # training runs at once
@@ -72,17 +70,18 @@ from IPython.display import Markdown, display
 from fastls import FBLS
 from fastls.datasets import cifar10, multimnist, stsb
 from fastls.environment import resolve_device
-from fastls.experiments.measuring.constant_answer import execute_constant_answer
-from fastls.experiments.reporting import frames, style, tables
+from fastls.experiments.measuring.constant_answer import ConstantAnswer
+from fastls.experiments.reporting import claims, comparisons, frames, style, tables
 from fastls.experiments.studies.beyond import comparison as beyond
 from fastls.experiments.studies.beyond import figures as beyond_figures
-from fastls.experiments.studies.beyond import gain
+from fastls.experiments.studies.beyond import gain, tried
+from fastls.experiments.studies.theory.counterexamples import sweep_scalar_chain
 from fastls.experiments.studies.toy import toy
 from fastls.experiments.training import parallel
 from fastls.experiments.training.store import RunStore
-from fastls.experiments.training.sweeps import Protocol
+from fastls.experiments.training.sweeps import Sweep
 from fastls.models.lenet import lenet
-from fastls.paths import in_repository
+from fastls.paths import DATA, in_repository
 
 device = resolve_device(device)
 store = RunStore(in_repository(runs_dir))
@@ -94,8 +93,8 @@ def choose(source, data_set):
 
 
 bert_options = (("layers", stsb_layers), ("width", stsb_width), ("weights", "random"))
-protocols = {
-    "multimnist": Protocol(
+sweeps = {
+    "multimnist": Sweep(
         "multimnist",
         choose(mnist_source, multimnist),
         mnist_n_train,
@@ -105,7 +104,7 @@ protocols = {
         tuple(mnist_step_sizes),
         device=device,
     ),
-    "cifar10": Protocol(
+    "cifar10": Sweep(
         "cifar10",
         choose(cifar_source, cifar10),
         cifar_n_train,
@@ -116,7 +115,7 @@ protocols = {
         batch_size=cifar_batch_size,
         device=device,
     ),
-    "stsb": Protocol(
+    "stsb": Sweep(
         "stsb",
         choose(stsb_source, stsb),
         stsb_n_train,
@@ -171,7 +170,7 @@ for match_gain in (False, True):
 
 # %%
 factors = np.geomspace(0.05, 20, chain_points)
-chain = gain.sweep_scalar_chain(factors, steps=100)
+chain = sweep_scalar_chain(factors, 100, ["FBLS", "FBLS+gain", "BlockFBLS"])
 figure, drawn = beyond_figures.draw_scalar_chain(
     chain, 100, "z = cθ, L = z²/2, θ = 1 at the start · β = 0.1, bound 1 for FBLS and FBLS+gain · float64"
 )
@@ -258,14 +257,14 @@ display(
 # and with a metric (below).
 
 # %%
-runs = {name: beyond.run_comparison(protocol, store, jobs) for name, protocol in protocols.items()}
+runs = {name: beyond.run_comparison(sweep, store, jobs) for name, sweep in sweeps.items()}
 epochs = {name: frames.to_frame(some) for name, some in runs.items()}
 source_line = "\n".join(f"{beyond_figures.TITLES[name]}: {frames.provenance(some)}" for name, some in runs.items())
 n_line = (
     f"Mean and range over seeds: {seeds}, on CIFAR-10 {cifar_seeds}; one of constant steps other than the best two. "
     "What diverged is left out."
 )
-answers = {name: execute_constant_answer(protocol, store).rows[0]["test_loss"] for name, protocol in protocols.items()}
+answers = {name: ConstantAnswer(sweep.setting).execute(store).rows[0]["test_loss"] for name, sweep in sweeps.items()}
 figure, against = beyond_figures.draw_against_steps(epochs, answers, f"{source_line}\n{n_line}")
 _ = style.save_figure(figure, "ours-beyond-against-constant-steps", folder)
 
@@ -325,9 +324,12 @@ display(Markdown("\n".join(lines)))
 # %%
 lines = []
 for name, part in compared.items():
-    tried = protocols[name].step_sizes
+    steps = sweeps[name].step_sizes
     for rival, row in part.groupby("rival").first().iterrows():
-        at = {min(tried): "the smallest", max(tried): "the largest"}.get(row["its best step"], "not at an end")
+        if np.isnan(row["its best step"]):
+            lines.append(f"- **{beyond_figures.TITLES[name]}, {rival}**: every step that was tried diverged.")
+            continue
+        at = {min(steps): "the smallest", max(steps): "the largest"}.get(row["its best step"], "not at an end")
         lines.append(
             f"- **{beyond_figures.TITLES[name]}, {rival}**: best step {row['its best step']:g}, {at} of those tried; test "
             f"loss {row['its test loss']:.3g} at the end, {row['its best epoch']:.3g} at its best epoch."
@@ -340,16 +342,14 @@ display(Markdown("\n".join(lines)))
 # Claims 3 and 5 with these seeds and step sizes, judged as in notebooks 03 to 05.
 
 # %%
-claims = []
+judged = []
 for name, frame in epochs.items():
-    last = frame[frame["final"]]
-    judged = [tables.compare_with_best_step(last, "FBLS", rival, "test_loss") for rival in beyond.CONSTANT]
-    judged.append(tables.judge_bound(last))
-    claims += [row | {"statement": f"{beyond_figures.TITLES[name]}: {row['statement']}"} for row in judged]
-claims = pd.DataFrame(claims)
-notes = ["Data and size: " + source_line.replace("\n", "; ") + ".", tables.RULES]
-_ = tables.write_table(claims, "claims-beyond", folder, "Claims 3 and 5 of the paper again, on these runs", notes)
-display(Markdown(tables.format_table(claims, notes)))
+    data = beyond_figures.TITLES[name]
+    judged += [comparisons.compare_with_best_step(frame, data, "FBLS", rival, "test_loss") for rival in beyond.CONSTANT]
+    judged.append(comparisons.judge_bound(frame, data))
+notes = ["Data and size: " + source_line.replace("\n", "; ") + "."]
+title = "Claims 3 and 5 of the paper again, on these runs"
+display(Markdown(claims.write_claims(judged, "claims-beyond", folder, title, notes)))
 
 # %% [markdown]
 # ### What the searches cost
@@ -360,7 +360,7 @@ display(Markdown(tables.format_table(claims, notes)))
 
 # %%
 timings = {
-    name: beyond.execute_cost(protocol, timing_steps, timing_rounds, store) for name, protocol in protocols.items()
+    name: beyond.time_searches(sweep, timing_steps, timing_rounds).execute(store) for name, sweep in sweeps.items()
 }
 cost = pd.concat([beyond.compare_costs(run).assign(data=beyond_figures.TITLES[name]) for name, run in timings.items()])
 cost.insert(0, "data set", cost.pop("data"))
@@ -401,7 +401,7 @@ display(Markdown("\n".join(lines)))
 
 # %%
 small = replace(
-    protocols["multimnist"],
+    sweeps["multimnist"],
     n_train=sensitivity_n_train,
     epochs=sensitivity_epochs,
     seeds=sensitivity_seeds,
@@ -437,9 +437,9 @@ _ = tables.write_table(table, "ours-beyond-reduction-direction", folder, "Reduct
 display(Markdown(tables.format_table(table, notes)))
 
 # %% [markdown]
-# ## As far as it carries: candidates
+# ## What else was tried
 #
-# What the literature and the sections above suggest, one change at a time:
+# What the literature and the sections above suggest was tried once, one change at a time:
 #
 # - to search in every other step and take the last step in between, as SALSA does more rarely still
 #   ([Kenneweg et al. 2024](https://arxiv.org/abs/2407.20650)); its test of running means;
@@ -450,13 +450,13 @@ display(Markdown(tables.format_table(table, notes)))
 # - for `BlockFBLS`, to step with the decoders where the encoder's step has put $z$, with gradients taken there, so that
 #   the tests add up to one of the joint move.
 #
-# The others are in `fastls/experiments/training/candidates.py`, outside the module: a candidate has to earn its place first, in loss
-# and in trials. Not tried: testing on the next batch, and a decay that begins by itself at the noise floor.
+# A change has to earn its place, in loss and in trials; doubling did. The code of the others is gone, and their rows stay:
+# whatever the size of this notebook, the table is drawn from the committed runs. Not tried: testing on the next batch,
+# and a decay that begins by itself at the noise floor.
 
 # %%
-tried_size = replace(small, epochs=candidate_epochs, seeds=candidate_seeds)
-tried_runs = parallel.run_all(beyond.candidate_runs(tried_size), store, jobs)
-candidates = beyond.compare_candidates(frames.to_frame(tried_runs))
+tried_runs = tried.read_tried(RunStore(DATA / "runs"))
+changes = tried.compare_tried(frames.to_frame(tried_runs))
 notes = [
     f"{frames.provenance(tried_runs)}.",
     "Means over n seeds, after the last epoch. The ratio of test losses is to the same search without the change, seed by "
@@ -464,12 +464,11 @@ notes = [
     "diverged; of so many changes one may be either by chance. Trials are those of a step, of the encoder in BlockFBLS; "
     "accepted is the share of steps whose searches all were.",
 ]
-_ = tables.write_table(candidates, "ours-beyond-candidates", folder, "Changes of the searches, tried", notes)
-display(Markdown(tables.format_table(candidates, notes)))
+_ = tables.write_table(changes, "ours-beyond-candidates", folder, "Changes of the searches, tried", notes)
+display(Markdown(tables.format_table(changes, notes)))
 
 # %%
-changed = candidates[candidates["change"] != "none"]
-lines = [f"- {verdict}: {', '.join(part['change'])}." for verdict, part in changed.groupby("verdict", sort=False)]
+lines = [f"- {verdict}: {', '.join(part['change'])}." for verdict, part in changes.groupby("verdict", sort=False)]
 display(Markdown("\n".join(lines)))
 
 # %% [markdown]
@@ -480,7 +479,7 @@ display(Markdown("\n".join(lines)))
 # each loss on the batch is lower after encoder and decoders have moved together.
 
 # %%
-watched_run = gain.execute_watch(small, watched_steps, every=4, store=store)
+watched_run = gain.Watch(small.setting, watched_steps, every=4).execute(store)
 watched = pd.DataFrame(watched_run.rows)
 by_method = watched.groupby("method")
 display(by_method[["cosine", "gain", "step_size"]].median().round(3))

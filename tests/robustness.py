@@ -1,4 +1,4 @@
-"""Faults tried on purpose, and what became of them: ``python tests/robustness.py`` writes ``figures/robustness.md``.
+"""Faults tried on purpose, and what became of them: ``python tests/robustness.py`` writes ``checks/robustness.md``.
 
 Takes some minutes, and the real data sets below ``data``; a set that is not there is left out, and the table says so.
 Everything is done to copies in a temporary folder.
@@ -29,7 +29,7 @@ from fastls.datasets.stsb import load_stsb
 from fastls.environment import describe_environment
 from fastls.experiments.reporting.tables import to_markdown
 from fastls.experiments.training.store import RunStore, StoreError, read_run
-from fastls.paths import DATA, FIGURES, ROOT, write_atomically
+from fastls.paths import DATA, FIGURES, ROOT, place, write_atomically
 
 KILLS = 10
 NOTEBOOK = "03_multimnist"
@@ -49,7 +49,7 @@ def main() -> None:
         to_markdown(table),
         f"{machine['device']} · Python {machine['python']} · {machine['platform']}.",
     ]
-    write_atomically(FIGURES / "robustness.md", "\n\n".join(text) + "\n")
+    write_atomically(place(FIGURES, "robustness.md"), "\n\n".join(text) + "\n")
     print(text[2])
 
 

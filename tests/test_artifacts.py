@@ -1,11 +1,13 @@
 """The list of artefacts against the notebooks, the figures folder and the README."""
 
+import re
+
 import pytest
 import yaml
 
 from fastls.experiments.training.store import read_run
 from fastls.experiments.training.training import is_complete
-from fastls.paths import DATA, FIGURES, NOTEBOOKS, ROOT
+from fastls.paths import DATA, FIGURES, NOTEBOOKS, ROOT, place
 
 ARTIFACTS = yaml.safe_load((FIGURES / "artifacts.yaml").read_text(encoding="utf-8"))
 PAPER = yaml.safe_load((FIGURES / "paper.yaml").read_text(encoding="utf-8"))
@@ -23,10 +25,10 @@ class TestArtifact:
 
     def test_is_committed(self, artifact):
         for name in artifact["files"]:
-            assert (FIGURES / name).stat().st_size > 100, f"{name} is missing or empty: run `make notebooks`"
+            assert place(FIGURES, name).stat().st_size > 100, f"{name} is missing or empty: run `make notebooks`"
 
     def test_claims_are_those_of_the_paper(self, artifact):
-        assert set(artifact["claims"]) <= set(PAPER["claims"])
+        assert {str(claim) for claim in artifact["claims"]} <= {str(claim) for claim in PAPER["claims"]}
 
 
 @pytest.mark.parametrize("artefact", PAPER["artefacts"])
@@ -36,8 +38,18 @@ def test_whatever_the_paper_shows_has_a_producer(artefact):
 
 
 def test_no_file_of_figures_is_without_an_entry():
-    listed = {name for artifact in ARTIFACTS for name in artifact["files"]} | {"artifacts.yaml", "paper.yaml"}
-    assert {path.name for path in FIGURES.iterdir() if path.is_file()} == listed
+    listed = {place(FIGURES, name) for artifact in ARTIFACTS for name in artifact["files"]}
+    assert {path for path in FIGURES.rglob("*") if path.is_file()} == listed | {
+        FIGURES / "README.md",
+        *FIGURES.glob("*.yaml"),
+    }
+
+
+def test_links_of_pages_lead_to_files():
+    pages = [*ROOT.glob("*.md"), ROOT / "data" / "README.md", *FIGURES.rglob("*.md")]
+    targets = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)[^):]*\)", page.read_text("utf-8"))]
+    assert len(targets) > 30
+    assert [(page.name, link) for page, link in targets if not (page.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("path", sorted((DATA / "runs").glob("*.jsonl")), ids=lambda path: path.stem)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from fastls.paths import FIGURES, ROOT
+from fastls.paths import FIGURES, ROOT, place
 
 ARTIFACTS = yaml.safe_load((FIGURES / "artifacts.yaml").read_text(encoding="utf-8"))
 pytestmark = pytest.mark.slow
@@ -41,13 +41,13 @@ def test_what_is_redrawn_is_what_is_committed(tmp_path, request):
         where = ("-c", "import fastls; print(fastls.__file__)")
         imported = run(f"{sys.prefix}/bin/python", *where, cwd=clone, PYTHONPATH=str(clone))
         assert imported.strip() == str(clone / "fastls" / "__init__.py")  # the clone's, not the one that is installed
-    before = {path: path.stat().st_mtime_ns for path in (clone / "figures").iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in (clone / "figures").rglob("*.*")}
     run("make", "figures", *options, cwd=clone, PYTHONPATH=str(clone), CUDA_VISIBLE_DEVICES="")
     untouched = [path.name for path, when in before.items() if path.stat().st_mtime_ns == when]
     assert set(untouched) <= {"artifacts.yaml", "gpu-check.md", "paper.yaml", "robustness.md"}
     changed = {line[3:] for line in run("git", "status", "--porcelain", cwd=clone).splitlines()}
     on_the_spot = [part for part in ARTIFACTS if part["data"] in ("none, closed form", "none, seeded random numbers")]
-    computed = {f"figures/{name}" for part in on_the_spot for name in part["files"]}
+    computed = {str(place(Path("figures"), name)) for part in on_the_spot for name in part["files"]}
     assert changed <= computed  # what is drawn from stored runs is the same to the byte
     for name in changed:
         check_close(clone / name, ROOT / name)

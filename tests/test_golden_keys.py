@@ -16,12 +16,13 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+from fastls.environment import STORED_ONLY
 from fastls.experiments import bench
 from fastls.experiments.notebook_runner import code_cells, read_script, tags
 from fastls.experiments.reporting import style
 from fastls.experiments.reproduce import notebook_parameters
-from fastls.experiments.training.store import STORED_ONLY, RunStore
-from fastls.paths import DATA, FIGURES, NOTEBOOKS
+from fastls.experiments.training.store import RunStore
+from fastls.paths import DATA, FIGURES, NOTEBOOKS, place
 
 GOLDEN = Path(__file__).with_name("golden_keys.json")
 READERS = ("03_multimnist", "04_cifar10", "05_cityscapes", "06_bert_timing", "07_beyond_the_paper", "bench")
@@ -78,10 +79,10 @@ def golden() -> dict[str, list[str]]:
 @pytest.mark.parametrize("reader", READERS)
 def test_the_same_runs_are_read_and_say_the_same(reader, golden, tmp_path):
     assert sorted(read_with(reader, tmp_path)) == golden[reader]
-    written = {path.name for path in tmp_path.glob("*.csv")} - NOT_FROM_RUNS
+    written = {path.name for path in tmp_path.rglob("*.csv")} - NOT_FROM_RUNS
     assert written  # the rows behind the claims among them
     for name in written:
-        drawn, committed = pd.read_csv(tmp_path / name), pd.read_csv(FIGURES / name)
+        drawn, committed = (pd.read_csv(place(folder, name)) for folder in (tmp_path, FIGURES))
         pd.testing.assert_frame_equal(drawn, committed, rtol=1e-9)
 
 

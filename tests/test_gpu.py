@@ -7,7 +7,7 @@ import torch
 
 import fastls
 from fastls.experiments.training.store import RunStore
-from fastls.experiments.training.sweeps import Protocol, search_runs
+from fastls.experiments.training.sweeps import Sweep, search_runs
 from fastls.experiments.training.training import execute
 from fastls.models.lenet import lenet
 
@@ -60,6 +60,6 @@ def test_trials_replay_the_dropout_masks_of_the_device():
 
 
 def test_a_run_on_the_device_is_stored(tmp_path):
-    protocol = Protocol("multimnist", "digits", n_train=512, n_test=128, epochs=2, seeds=1, device="cuda")
-    run = execute(search_runs(protocol, seed=0)[0], RunStore(tmp_path))
+    sweep = Sweep("multimnist", "digits", n_train=512, n_test=128, epochs=2, seeds=1, device="cuda")
+    run = execute(search_runs(sweep, seed=0)[0], RunStore(tmp_path))
     assert len(run.rows) == 2 and run.config["device"] == "cuda"

@@ -38,14 +38,14 @@ class TestNotebook:
 
     def test_runs_at_the_smoke_profile(self, script):
         """Where it compares outputs, with those of the committed run."""
-        before = {path: path.stat().st_mtime_ns for path in FIGURES.iterdir()}
+        before = {path: path.stat().st_mtime_ns for path in FIGURES.rglob("*.*")}
         notebook = script.with_suffix(".ipynb").relative_to(ROOT)
         command = [sys.executable, "-m", "pytest", *NBVAL, str(notebook)]
         finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert finished.returncode == 0, finished.stdout + finished.stderr
         cells = int(re.search(r"^(\d+) passed", finished.stdout, flags=re.MULTILINE).group(1))
         assert cells == len(code_cells(read_script(script))) + 1  # the cell of injected parameters
-        assert before == {path: path.stat().st_mtime_ns for path in FIGURES.iterdir()}
+        assert before == {path: path.stat().st_mtime_ns for path in FIGURES.rglob("*.*")}
 
 
 @pytest.mark.parametrize("profile", PROFILES)

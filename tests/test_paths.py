@@ -90,3 +90,20 @@ def test_readers_never_see_half_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda number: (seen.append(path.read_text()), real(number)))
     paths.write_atomically(path, "after")
     assert seen == ["before"]
+
+
+@pytest.mark.parametrize(
+    "name, folder",
+    [
+        ("figure-3-multimnist-step-sizes.png", "."),
+        ("thesis-figure-3-armijo.pdf", "."),
+        ("artifacts.yaml", "."),
+        ("claims.md", "claims"),
+        ("claims-bert.csv", "claims"),
+        ("ours-toy-gain.png", "ours"),
+        ("bench-targets.md", "bench"),
+        ("gpu-check.md", "checks"),
+    ],
+)
+def test_figures_lie_in_folders_by_kind(name, folder):
+    assert paths.place(Path("figures"), name) == Path("figures") / folder / name

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from fastls.experiments.measuring.memory import MemoryConfig, execute_memory
-from fastls.experiments.measuring.profile import ProfileConfig, execute_profile
+from fastls.experiments.measuring.memory import Memory
+from fastls.experiments.measuring.profile import Profile
 from fastls.experiments.measuring.timing import (
     IN_TURN,
     LR,
@@ -22,19 +22,13 @@ from fastls.experiments.measuring.timing import (
     RETIRED,
     VARIANTS,
     WARM_START,
-    TimingConfig,
-    execute_timing,
+    Timing,
 )
 from fastls.experiments.reporting.frames import provenance
-from fastls.experiments.reporting.tables import (
-    format_table,
-    median_interval,
-    seconds_by_round,
-    to_markdown,
-    write_table,
-)
+from fastls.experiments.reporting.intervals import ratio_interval
+from fastls.experiments.reporting.tables import format_table, seconds_by_round, to_markdown, write_table
+from fastls.experiments.training.config import Setting
 from fastls.experiments.training.store import Run, RunStore
-from fastls.experiments.training.sweeps import Protocol
 
 PEER = "TorchJD MGDA"
 DATA_SETS = {"multimnist": "multimnist", "cifar10": "cifar10", "cityscapes": "cityscapes", "bert": "stsb"}
@@ -79,9 +73,7 @@ LEAST = ("encoder forward", "decoders forward and backward", "encoder backward",
 MOST_MEMORY = 1.15  # of equal-weight SGD's peak
 
 
-def make_timing(
-    workload: str, size: str, device: str, tasks: int | None = None, source: str | None = None
-) -> TimingConfig:
+def make_timing(workload: str, size: str, device: str, tasks: int | None = None, source: str | None = None) -> Timing:
     """The interleaved timing of a workload.
 
     Args:
@@ -98,34 +90,21 @@ def make_timing(
         raise ValueError(f"`tasks` can be chosen for cifar10 alone, found it with {workload}.")
     dataset = DATA_SETS[workload]
     batch_size, steps, rounds, data_options, model_options = SIZES[size][workload]
-    protocol = Protocol(
+    chosen = (("tasks", tasks),) if tasks else ()  # of loader and network
+    setting = Setting(
         dataset,
         source or import_module(f"fastls.datasets.{dataset}").find_source(),
         n_train=batch_size * steps,
-        n_test=1 if dataset != "multimnist" else 10,
-        epochs=1,
-        seeds=1,
+        n_test=1,
         device=device,
         batch_size=batch_size,
-        data_options=data_options,
-        model_options=model_options + ((("tasks", tasks),) if tasks else ()),
+        data_options=data_options + chosen,
+        model_options=model_options + chosen,
     )
     peer = (PEER,) if find_spec("torchjd") else ()
     retired = RETIRED if source == RECORDED[workload] else ()  # the keys of the committed runs have their names
     methods = (*METHODS, *VARIANTS, *retired, *peer)
-    return TimingConfig(protocol, rounds, methods, SMALLER_LR.get(workload, LR))
-
-
-def run_benchmark(config: TimingConfig, store: RunStore) -> tuple[Run, Run, Run]:
-    """Times, peak memory and profile, measured where they are not stored.
-
-    Raises:
-        StoreError: a stored file is corrupt.
-        DataError: the data set is missing or damaged.
-    """
-    timing = execute_timing(config, store)
-    memory = execute_memory(MemoryConfig(config.protocol, config.methods), store)
-    return timing, memory, execute_profile(ProfileConfig(config.protocol), store)
+    return Timing(setting, rounds, methods, SMALLER_LR.get(workload, LR))
 
 
 def compare_steps(timing: Run, memory: Run) -> pd.DataFrame:
@@ -150,7 +129,7 @@ def compare_steps(timing: Run, memory: Run) -> pd.DataFrame:
 
 
 def _interval(name: str, values: Sequence[float]) -> dict:
-    median, low, high = median_interval(values)
+    median, low, high = ratio_interval(values)
     return {name: median, f"low, {name}": low, f"high, {name}": high}
 
 
@@ -170,7 +149,7 @@ def judge_targets(workload: str, timing: Run, memory: Run) -> list[dict]:
                 names, sign, ratio = (PEER, method), "≥", seconds[PEER] / seconds[method]
             else:
                 names, sign, ratio = (method, rival), "≤", seconds[method] / seconds[rival]
-            judged.append(judge_target(workload, " / ".join(names), sign, limit, *median_interval(ratio), len(ratio)))
+            judged.append(judge_target(workload, " / ".join(names), sign, limit, *ratio_interval(ratio), len(ratio)))
         share = peaks[method] / peaks["EqualWeight"]
         name = f"{method} / EqualWeight, peak memory"
         judged.append(judge_target(workload, name, "≤", MOST_MEMORY, share, share, share, 1))
@@ -198,7 +177,7 @@ def describe_shares(profiled: Run) -> str:
     return f"{least:.0%} encoder and decoders once each and the update, {trials:.0%} trials, {rest:.0%} rest"
 
 
-def write_benchmarks(timings: dict[str, TimingConfig], store: RunStore, folder: Path) -> Iterator[str]:
+def write_benchmarks(timings: dict[str, Timing], store: RunStore, folder: Path) -> Iterator[str]:
     """Run the benchmarks, write a table each and the table of targets; yields the text of each as it is done.
 
     Args:
@@ -208,7 +187,8 @@ def write_benchmarks(timings: dict[str, TimingConfig], store: RunStore, folder: 
     """
     judged, reasons, sizes = [], [], []
     for name, config in timings.items():
-        timing, memory, profiled = run_benchmark(config, store)
+        measured = (config, Memory(config.setting, config.methods), Profile(config.setting))
+        timing, memory, profiled = (measurement.execute(store) for measurement in measured)
         notes = [
             f"Times: {provenance([timing])}. Memory: {provenance([memory])}.",
             "Milliseconds and ratios are medians over n interleaved rounds, with 95 % bootstrap intervals; a ratio is "

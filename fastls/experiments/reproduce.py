@@ -15,10 +15,9 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from fastls.environment import resolve_device, usable_cores
+from fastls.environment import STORED_ONLY, resolve_device, usable_cores
 from fastls.experiments.notebook_runner import check_parameters, execute, read_script, stamp
-from fastls.experiments.training.store import STORED_ONLY
-from fastls.paths import ROOT, write_atomically
+from fastls.paths import ROOT, place, write_atomically
 
 COMMITTED = ("paper", "record")  # profiles whose figures and runs go where git keeps them
 RECORD = "record"
@@ -123,7 +122,7 @@ def plan(profile: str, only: Sequence[str], device: str, jobs: int, root: Path, 
             script,
             notebook_parameters(script, profile, common),
             root / build / "notebooks" / f"{script.stem}.ipynb",
-            tuple(root / figures_dir / name for name in artefacts.get(script.stem, ())),
+            tuple(place(root / figures_dir, name) for name in artefacts.get(script.stem, ())),
             quiet,
         )
         for script in scripts
@@ -189,6 +188,10 @@ def _run_alone(job: Job, number: int, count: int) -> Result:
 def run_job(job: Job) -> Result:
     """Execute one notebook in a kernel below this process and see what it wrote."""
     os.environ.update(KERNEL_ENVIRONMENT | ({"TQDM_DISABLE": "1"} if job.quiet else {}))
+    others = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(ROOT), *([others] if others else [])]
+    )  # the kernel's fastls is this one
     before = {path: _identity(path) for path in job.artefacts}
     start = time.perf_counter()
     try:
@@ -235,5 +238,9 @@ def format_results(results: Sequence[Result], root: Path) -> str:
 
 
 def _finish(results: Sequence[Result], root: Path) -> int:
+    from fastls.experiments.gallery import write_gallery  # not at the top: the process of every notebook would wait
+
     print(format_results(results, root))
+    for figures in {result.job.parameters["figures_dir"] for result in results}:
+        print(f"results at a glance: {write_gallery(root / figures, root).relative_to(root)}")
     return int(any(result.problem for result in results))

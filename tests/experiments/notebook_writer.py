@@ -36,7 +36,8 @@ def write_repository(root: Path, notebooks: dict[str, str], files: dict[str, lis
         (root / "notebooks" / f"{name}.py").write_text(f"{HEADER}{PARAMETERS}# %%\n{code}\n")
     profiles = {profile: {name: {"n": 2} for name in notebooks} for profile in PROFILES}
     (root / "notebooks" / "profiles.yaml").write_text(yaml.safe_dump(profiles))
-    artefacts = [{"notebook": name, "files": names} for name, names in (files or {}).items()]
+    common = {"title": "A file", "reproduces": "figure 1", "data": "none", "claims": []}
+    artefacts = [{"notebook": name, "files": names} | common for name, names in (files or {}).items()]
     (root / "figures").mkdir()
     (root / "figures" / "artifacts.yaml").write_text(yaml.safe_dump(artefacts))
     return root

@@ -2,12 +2,14 @@
 
 import pandas as pd
 import pytest
+import torch
 from synthetic import HEADER, timing_run
 
 from fastls.experiments import bench
 from fastls.experiments.bench import PEER, TARGETS, compare_steps, judge_target, judge_targets, make_timing
 from fastls.experiments.measuring.timing import IN_TURN, METHODS, RETIRED, WARM_START
 from fastls.experiments.training.store import Run, RunStore
+from fastls.experiments.training.training import load_data_of
 
 SECONDS = {"EqualWeight": 1.0, "SGD": 2.0, "BLS": 4.0, "MGDA-UB": 1.05, "FBLS": 1.1}
 
@@ -78,13 +80,16 @@ class TestMakeTiming:
         assert workload in TARGETS and workload in bench.RECORDED
 
     def test_the_number_of_tasks_can_be_chosen_for_cifar10(self):
-        assert dict(make_timing("cifar10", "tiny", "cpu", tasks=3).protocol.model_options) == {"tasks": 3}
+        setting = make_timing("cifar10", "tiny", "cpu", tasks=12).setting
+        assert dict(setting.model_options) == dict(setting.data_options) == {"tasks": 12}
+        batch = next(load_data_of(setting).train.batches(torch.arange(4), 4, training=True))
+        assert len(batch[1]) == 12  # the loader once drew ten
         with pytest.raises(ValueError, match="`tasks` can be chosen for cifar10 alone, found it with bert"):
             make_timing("bert", "tiny", "cpu", tasks=3)
 
     def test_the_committed_sources_do_not_depend_on_what_is_found(self):
         config = make_timing("multimnist", "laptop", "cpu", source=bench.RECORDED["multimnist"])
-        assert config.protocol.source == "mnist"
+        assert config.setting.source == "mnist"
         assert config.methods == (*METHODS, IN_TURN, WARM_START, *RETIRED, PEER)  # as in the keys of the stored runs
 
 
@@ -94,11 +99,11 @@ def test_a_benchmark_writes_its_tables(workload, tmp_path):
     timings = {workload: make_timing(workload, "tiny", "cpu", source=stand_in)}
     texts = list(bench.write_benchmarks(timings, RunStore(tmp_path / "runs"), tmp_path))
     assert len(texts) == 2
-    table = pd.read_csv(tmp_path / f"bench-{workload}.csv", comment="#").set_index("method")
+    table = pd.read_csv(tmp_path / "bench" / f"bench-{workload}.csv", comment="#").set_index("method")
     tasks = 2 if workload == "multimnist" else 3
     assert table.loc["EqualWeight", ["/ EqualWeight", "encoder backward"]].to_list() == [1, 1]
     assert table.loc["SGD", "encoder backward"] == table.loc[PEER, "encoder backward"] == tasks
     assert (table["peak MB"] > 0).all()
-    assert "stand-in" in (tmp_path / f"bench-{workload}.md").read_text()
-    targets = pd.read_csv(tmp_path / "bench-targets.csv", comment="#")
+    assert "stand-in" in (tmp_path / "bench" / f"bench-{workload}.md").read_text()
+    targets = pd.read_csv(tmp_path / "bench" / "bench-targets.csv", comment="#")
     assert len(targets) == 3 * (len(TARGETS[workload]) + 1)

@@ -110,7 +110,7 @@ def test_profile_without_an_entry(repository):
 def in_process():
     """Without a process for each notebook, which takes seconds to start; the environment is put back afterwards."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in (*runner.KERNEL_ENVIRONMENT, "TQDM_DISABLE"):
+        for name in (*runner.KERNEL_ENVIRONMENT, "TQDM_DISABLE", "PYTHONPATH"):
             patch.setenv(name, "")
         patch.setattr(runner, "run_jobs", lambda jobs: [run_job(job) for job in jobs])
         yield
@@ -146,7 +146,9 @@ def test_the_good_notebook_runs_after_the_bad_ones(outcome):
     assert lines[4:] == [
         "01_raises: cell [3] raised ZeroDivisionError: division by zero (see build/smoke/notebooks/01_raises.ipynb)",
         "02_all_die: its process was killed, perhaps for want of memory (see build/smoke/notebooks/02_all_die.ipynb)",
+        "results at a glance: build/smoke/figures/README.md",
     ]
+    assert "[three.txt](three.txt)" in (root / "build/smoke/figures/README.md").read_text()
 
 
 def test_a_failed_notebook_is_left_as_evidence(outcome):
@@ -169,6 +171,15 @@ def test_missing_files(tmp_path, in_process):
     assert result.problem == (
         "these files of figures/artifacts.yaml were not written, or are empty: missing.txt, old.txt, empty.txt"
     )
+
+
+def test_kernels_import_this_fastls(tmp_path, in_process, monkeypatch):
+    """Not a copy that `pip install .` left in the environment, or another clone."""
+    (tmp_path / "other" / "fastls").mkdir(parents=True)
+    (tmp_path / "other" / "fastls" / "__init__.py").write_text("raise RuntimeError('another fastls')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "other"))
+    root = write_repository(tmp_path / "clone", {"01_imports": "import fastls.paths"})
+    assert run_job(plan_for(root)[0]).problem is None
 
 
 def test_killed_kernel_is_reported(tmp_path, in_process):

@@ -1,49 +1,89 @@
 """The loss of the best answer that looks at no input: what a network must get below to have learned anything."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from fastls.datasets.common import Split
-from fastls.experiments.training.store import Run, RunStore
-from fastls.experiments.training.sweeps import Protocol
-from fastls.experiments.training.training import load_data_of, make_header
+from fastls.datasets.common import MultiTaskData, Split
+from fastls.experiments.measuring.measurement import Measurement
+from fastls.experiments.training.training import load_data_of
 from fastls.experiments.training.workloads import get_workload
+from fastls.models.multitask import MultiTaskModel
+from fastls.models.pspnet import IGNORE, masked_cross_entropy, masked_l1
+
+BATCH = 64
+
+
+def _frequencies(y: Tensor, classes: int) -> Tensor:
+    return ((y.bincount(minlength=classes) + 1) / (len(y) + classes)).log()
+
 
 # Loss -> targets of training, classes -> the constant output of least mean loss, but for Laplace's rule in frequencies:
-# an example more of each class, so that one that training lacks does not make the loss infinite.
+# an example more of each class, so that one that training lacks does not make the loss infinite. An answer to every
+# pixel has two dimensions of size 1 at its end.
 ANSWERS = {
-    F.cross_entropy: lambda y, classes: ((y.bincount(minlength=classes) + 1) / (len(y) + classes)).log(),
+    F.cross_entropy: _frequencies,
     F.binary_cross_entropy_with_logits: lambda y, _: ((y.sum() + 1) / (len(y) + 2)).logit(),
     F.mse_loss: lambda y, _: y.mean(),
+    masked_cross_entropy: lambda y, classes: _frequencies(y[y != IGNORE], classes)[:, None, None],
+    masked_l1: lambda y, _: y.transpose(0, 1).flatten(1).nanmedian(1).values.nan_to_num()[:, None, None],
 }
 
 
-def execute_constant_answer(protocol: Protocol, store: RunStore) -> Run:
+def best_answer(loss: Callable, targets: Tensor, classes: int) -> Tensor:
+    """The constant of `ANSWERS`; that of a loss is also that of its sum over a batch, a `partial` of it."""
+    return ANSWERS[loss.func if isinstance(loss, partial) else loss](targets, classes)
+
+
+class Constant(nn.Module):
+    """A decoder that gives one answer to every example, or to every pixel; it takes the inputs for their shape."""
+
+    def __init__(self, answer: Tensor):
+        super().__init__()
+        self.answer = nn.Parameter(answer, requires_grad=False)
+
+    def forward(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
+        first = inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))
+        pixels = first.shape[-2:] if self.answer.dim() == 3 else ()
+        return self.answer.expand(len(first), *self.answer.shape[: self.answer.dim() - len(pixels)], *pixels)
+
+
+@dataclass(frozen=True)
+class ConstantAnswer(Measurement):
     """One row: the test loss, mean over tasks, of the constant answer that training suggests to each.
 
-    Raises:
-        DataError: the data set is missing or damaged.
+    The answers are judged as a network is, by the workload's own metrics.
     """
-    names = ("dataset", "source", "n_train", "n_test", "device")
-    config = {name: getattr(protocol, name) for name in names} | {"kind": "constant answer"}
-    config |= {"data_options": dict(protocol.data_options), "model_options": dict(protocol.model_options)}
-    return store.get_or_make(f"{protocol.dataset}-constant-answer", config, lambda: _measure(protocol))
 
+    name: ClassVar[str] = "constant-answer"
 
-def _measure(protocol: Protocol) -> tuple[dict, list[dict]]:
-    data = load_data_of(protocol)
-    losses = get_workload(protocol.dataset).make_model(**dict(protocol.model_options)).losses
-    train, test = gather_targets(data.train), gather_targets(data.test)
-    found = []
-    for task, loss in losses.items():
-        classes = 1 + int(max(train[task].max(), test[task].max()))
-        answer = ANSWERS[loss](train[task], classes)
-        found.append(loss(answer.expand(len(test[task]), *answer.shape), test[task]).item())
-    return make_header(data, protocol.device), [{"test_loss": sum(found) / len(found)}]
+    @property
+    def identity(self) -> dict:
+        identity = {name: value for name, value in self.setting.identity.items() if name != "batch_size"}
+        return {"kind": "constant answer", "data_options": {}, "model_options": {}} | identity
+
+    def load(self) -> MultiTaskData:
+        return load_data_of(self.setting)
+
+    def measure(self, data: MultiTaskData) -> list[dict]:
+        workload = get_workload(self.setting.dataset)
+        losses = workload.make_model(**dict(self.setting.model_options)).losses
+        train, test = gather_targets(data.train), gather_targets(data.test)
+        decoders = {}
+        for task, loss in losses.items():
+            labels = torch.cat([train[task].flatten(), test[task].flatten()])
+            classes = 1 + int(labels[labels != IGNORE].nan_to_num().max())
+            decoders[task] = Constant(best_answer(loss, train[task], classes))
+        found = workload.evaluate(MultiTaskModel(nn.Identity(), decoders, losses), data.test)
+        return [{"test_loss": sum(found[f"loss_{task}"] for task in losses) / len(losses)}]
 
 
 def gather_targets(split: Split) -> dict[str, Tensor]:
     """Task -> the targets of all examples."""
-    batches = [targets for _, targets in split.batches(torch.arange(len(split)), 1024, training=False)]
+    batches = [targets for _, targets in split.batches(torch.arange(len(split)), BATCH, training=False)]
     return {task: torch.cat([targets[task] for targets in batches]) for task in batches[0]}

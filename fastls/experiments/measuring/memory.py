@@ -13,65 +13,49 @@ from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.autograd.profiler import profile, record_function
 
-from fastls.experiments.measuring.timing import METHODS, RETIRED, TimingConfig
-from fastls.experiments.training.store import Run, RunStore
-from fastls.experiments.training.sweeps import Protocol
-from fastls.experiments.training.training import Training, load_data_of, make_header
+from fastls.datasets.common import MultiTaskData
+from fastls.experiments.measuring.measurement import Measurement
+from fastls.experiments.measuring.timing import METHODS, RETIRED, Timing
+from fastls.experiments.training.training import Training, load_data_of
 
 MEGABYTE = 1e6
 MADE = "fastls: the network stands"  # mark in the profile
 
 
 @dataclass(frozen=True)
-class MemoryConfig:
-    """A measurement of memory; its hash is the key of the stored run.
+class Memory(Measurement):
+    """A row per method: ``peak_mb``, the most that the network and two steps of it held, while the steps were taken.
+
+    The second step finds what a method keeps from step to step.
 
     Attributes:
-        protocol: data, batch size, device and options; its sweep is not used.
         methods: what is measured, `RETIRED` ones excepted.
     """
 
-    protocol: Protocol
+    name: ClassVar[str] = "memory"
     methods: tuple[str, ...] = METHODS
 
     @property
-    def label(self) -> str:
-        return f"{self.protocol.dataset}-memory"
-
-    @property
     def identity(self) -> dict:
-        identity = TimingConfig(self.protocol, rounds=1, methods=self.methods).identity
+        identity = Timing(self.setting, rounds=1, methods=self.methods).identity
         return {name: value for name, value in identity.items() if name not in ("n_train", "rounds")}
 
+    def load(self) -> MultiTaskData:
+        """One batch, whatever `n_train` is."""
+        return load_data_of(replace(self.setting, n_train=self.setting.batch_size, n_test=1))
 
-def execute_memory(config: MemoryConfig, store: RunStore) -> Run:
-    """Measure, save whole, and return a run with a row per method; nothing is measured twice.
-
-    A row holds ``peak_mb``, the most that the network and two steps of it held at once, while the steps were taken; the
-    second finds what a method keeps from step to step.
-
-    Raises:
-        StoreError: the stored file is corrupt.
-        DataError: the data set is missing or damaged.
-    """
-    return store.get_or_make(config.label, config.identity, lambda: _measure(config))
-
-
-def _measure(config: MemoryConfig) -> tuple[dict, list[dict]]:
-    size = config.protocol
-    data = load_data_of(size)
-    batch = replace(data, train=data.train.first(size.batch_size))
-    rows = []
-    for method in (method for method in config.methods if method not in RETIRED):
-        run = TimingConfig(size, rounds=1).method_config(method)
-        peak = measure_peak(partial(Training, run, batch), _take_two_steps, size.device)
-        rows.append({"method": method, "peak_mb": round(peak / MEGABYTE, 2)})
-    return make_header(data, size.device), rows
+    def measure(self, data: MultiTaskData) -> list[dict]:
+        rows = []
+        for method in (method for method in self.methods if method not in RETIRED):
+            run = Timing(self.setting, rounds=1).method_config(method)
+            peak = measure_peak(partial(Training, run, data), _take_two_steps, self.setting.device)
+            rows.append({"method": method, "peak_mb": round(peak / MEGABYTE, 2)})
+        return rows
 
 
 def _take_two_steps(training: Training) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import wraps
+from typing import ClassVar
 from unittest.mock import patch
 
 import torch
@@ -11,10 +12,10 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from fastls.algorithms import multitask_optimizer, snapshot, spaces
-from fastls.experiments.measuring.timing import TimingConfig
-from fastls.experiments.training.store import Run, RunStore
-from fastls.experiments.training.sweeps import Protocol
-from fastls.experiments.training.training import Training, load_data_of, make_header
+from fastls.datasets.common import MultiTaskData
+from fastls.experiments.measuring.measurement import Measurement
+from fastls.experiments.measuring.timing import Timing
+from fastls.experiments.training.training import Training
 
 STEPS = 3
 # Part -> (owner, attribute) of the calls that make it up. A call within a call counts as part of that one.
@@ -37,58 +38,36 @@ STEP, REST = "whole step", "checks and the rest"
 
 
 @dataclass(frozen=True)
-class ProfileConfig:
-    """A profile of FBLS; its hash is the key of the stored run.
+class Profile(Measurement):
+    """A row a part of a step of FBLS: ``part``, ``ms`` a step, ``share`` of the step."""
 
-    Attributes:
-        protocol: data, batch size, device and options; its sweep is not used.
-    """
-
-    protocol: Protocol
-
-    @property
-    def label(self) -> str:
-        return f"{self.protocol.dataset}-profile"
+    name: ClassVar[str] = "profile"
 
     @property
     def identity(self) -> dict:
-        return TimingConfig(self.protocol, rounds=STEPS, methods=("FBLS",)).identity | {"profile": list(PARTS)}
+        return Timing(self.setting, rounds=STEPS, methods=("FBLS",)).identity | {"profile": list(PARTS)}
 
-
-def execute_profile(config: ProfileConfig, store: RunStore) -> Run:
-    """Measure, save whole, and return a run with a row a part: ``part``, ``ms`` a step, ``share`` of the step.
-
-    Raises:
-        StoreError: the stored file is corrupt.
-        DataError: the data set is missing or damaged.
-    """
-    return store.get_or_make(config.label, config.identity, lambda: _measure(config))
-
-
-def _measure(config: ProfileConfig) -> tuple[dict, list[dict]]:
-    size = config.protocol
-    data = load_data_of(size)
-    training = Training(TimingConfig(size, rounds=1).method_config("FBLS"), data)
-    inputs, targets = next(iter(data.train.batches(torch.arange(size.batch_size), size.batch_size, training=True)))
-    training.model.train()
-    training.optimizer.step(inputs, targets)  # warms up
-    on_gpu = size.device == "cuda"
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    with mark_parts(), profile(activities=activities) as profiler:
-        for _ in range(STEPS):
-            with record_function(STEP):
-                training.optimizer.step(inputs, targets)
-    # On a GPU an annotation has a twin among the kernels; it is the host's that knows the device time below it.
-    events = {event.key: event for event in profiler.key_averages() if event.device_type == DeviceType.CPU}
-    spent = {
-        part: (events[part].device_time_total if on_gpu else events[part].cpu_time_total) / 1000 / STEPS
-        for part in (*PARTS, STEP)
-        if part in events
-    }
-    whole = spent.pop(STEP)
-    spent[REST] = whole - sum(spent.values())
-    rows = [{"part": part, "ms": round(ms, 3), "share": round(ms / whole, 4)} for part, ms in spent.items()]
-    return make_header(data, size.device), rows
+    def measure(self, data: MultiTaskData) -> list[dict]:
+        batch_size, on_gpu = self.setting.batch_size, self.setting.device == "cuda"
+        training = Training(Timing(self.setting, rounds=1).method_config("FBLS"), data)
+        inputs, targets = next(iter(data.train.batches(torch.arange(batch_size), batch_size, training=True)))
+        training.model.train()
+        training.optimizer.step(inputs, targets)  # warms up
+        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+        with mark_parts(), profile(activities=activities) as profiler:
+            for _ in range(STEPS):
+                with record_function(STEP):
+                    training.optimizer.step(inputs, targets)
+        # On a GPU an annotation has a twin among the kernels; it is the host's that knows the device time below it.
+        events = {event.key: event for event in profiler.key_averages() if event.device_type == DeviceType.CPU}
+        spent = {
+            part: (events[part].device_time_total if on_gpu else events[part].cpu_time_total) / 1000 / STEPS
+            for part in (*PARTS, STEP)
+            if part in events
+        }
+        whole = spent.pop(STEP)
+        spent[REST] = whole - sum(spent.values())
+        return [{"part": part, "ms": round(ms, 3), "share": round(ms / whole, 4)} for part, ms in spent.items()]
 
 
 @contextmanager

@@ -4,15 +4,18 @@ Every round trains one epoch with each method in turn, each on a network of its 
 or warms up does so for all. Ratios are taken within a round. The order turns from round to round.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from tqdm import tqdm
 
 from fastls.algorithms.multitask_optimizer import StepRecord
+from fastls.datasets.common import MultiTaskData
+from fastls.experiments.measuring.measurement import Measurement, changed
 from fastls.experiments.training.config import RunConfig
-from fastls.experiments.training.store import Run, RunStore
-from fastls.experiments.training.sweeps import FREE_RUNS, LR_UB, SEARCH, Protocol
-from fastls.experiments.training.training import PASSES, Training, load_data_of, make_header, summarize_steps
+from fastls.experiments.training.sweeps import FREE_RUNS, LR_UB, SEARCH, Sweep
+from fastls.experiments.training.training import PASSES, Training, summarize_steps
 
 METHODS = ("EqualWeight", "SGD", "BLS", "MGDA-UB", "FBLS")
 IN_TURN, WARM_START = "FBLS, in turn", "FBLS, warm start"
@@ -23,83 +26,75 @@ VARIANTS = {IN_TURN: {"order": "in turn"}, WARM_START: {"start": "previous"}}
 RETIRED = ("FBLS, parallel",)
 LR = 0.1
 WARM_UP_IMAGES = 2_560
+# What the keys of committed timings do not hold, since it was so when they were measured: see `changed`.
+COMMITTED = {IN_TURN: {"order": "in turn"}, WARM_START: {"start": "previous"}, "warm_up_images": 2_560}
 
 
 @dataclass(frozen=True)
-class TimingConfig:
-    """An interleaved timing; its hash is the key of the stored run.
+class Timing(Measurement):
+    """An interleaved timing: a row per round and method, with seconds, steps, and trials and passes of a step.
 
     Attributes:
-        protocol: data and device; its sweep is not used.
         rounds: measured epochs per method.
         methods: what is timed, `RETIRED` ones excepted.
         lr: of the methods without a search; their time does not depend on it, as long as they do not diverge.
+        epochs: decides no time, but the keys of committed timings of `FREE_RUNS` hold that of the runs beside them.
     """
 
-    protocol: Protocol
+    name: ClassVar[str] = "timing"
     rounds: int
     methods: tuple[str, ...] = METHODS
     lr: float = LR
-
-    @property
-    def label(self) -> str:
-        return f"{self.protocol.dataset}-timing"
+    epochs: int = 1
 
     @property
     def identity(self) -> dict:
-        base = self.method_config("SGD")
-        names = ("dataset", "source", "n_train", "batch_size", "device", "data_options", "model_options")
-        data = {name: value for name, value in base.identity.items() if name in names}
-        searches = {name: self.method_config(name).identity for name in self.methods if name in FREE_RUNS}
+        data = {name: value for name, value in self.setting.identity.items() if name != "n_test"}
         own = {"rounds": self.rounds, "methods": list(self.methods), "lr": self.lr, "lr_ub": LR_UB, **SEARCH}
-        return data | own | ({"searches": searches} if searches else {})
+        searches = {name: self.method_config(name).identity for name in self.methods if name in FREE_RUNS}
+        variants = {name: options for name, options in VARIANTS.items() if name in self.methods}
+        unsaid = changed({"warm_up_images": WARM_UP_IMAGES} | variants, COMMITTED)
+        return data | own | ({"searches": searches} if searches else {}) | unsaid
 
     def method_config(self, method: str) -> RunConfig:
+        sweep = Sweep(**vars(self.setting), epochs=self.epochs, seeds=1)
         if method in FREE_RUNS:
-            return FREE_RUNS[method](self.protocol, seed=0)
+            return FREE_RUNS[method](sweep, seed=0)
         if method in VARIANTS:
-            return self.protocol.run("FBLS", LR_UB, seed=0, **SEARCH, **VARIANTS[method])
+            return sweep.run("FBLS", LR_UB, seed=0, **SEARCH, **VARIANTS[method])
         if method in ("BLS", "FBLS"):
-            return self.protocol.run(method, LR_UB, seed=0, **SEARCH)
-        return self.protocol.run(method, self.lr, seed=0)
+            return sweep.run(method, LR_UB, seed=0, **SEARCH)
+        return sweep.run(method, self.lr, seed=0)
+
+    def measure(self, data: MultiTaskData) -> list[dict]:
+        warm_up = replace(data, train=data.train.first(WARM_UP_IMAGES))
+        methods = tuple(method for method in self.methods if method not in RETIRED)
+        trainings = {method: Training(self.method_config(method), warm_up) for method in methods}
+        for training in trainings.values():
+            training.train_epoch(0)  # buffers of the first step are made here
+            training.data = data
+        return time_in_turn(trainings, tqdm(range(self.rounds), desc="timing", unit="round"))
 
 
-def execute_timing(config: TimingConfig, store: RunStore) -> Run:
-    """Measure, save whole, and return a run with a row per round and method; nothing is measured twice.
+def time_in_turn(trainings: dict[str, Training], turns, extra: Callable[[], dict] = dict) -> list[dict]:
+    """An epoch with each method, round by round, the first one moving on by one a round: a row an epoch.
 
-    Raises:
-        StoreError: the stored file is corrupt.
-        DataError: the data set is missing or damaged.
+    Args:
+        trainings: method -> its network and data.
+        turns: numbers of the rounds.
+        extra: called at the beginning of each round; what it returns is added to the rows of the round.
     """
-    return store.get_or_make(config.label, config.identity, lambda: _measure(config))
-
-
-def _measure(config: TimingConfig) -> tuple[dict, list[dict]]:
-    size = config.protocol
-    data = load_data_of(size)
-    warm_up = replace(data, train=data.train.first(WARM_UP_IMAGES))
-    methods = tuple(method for method in config.methods if method not in RETIRED)
-    trainings = {method: Training(config.method_config(method), warm_up) for method in methods}
-    for training in trainings.values():
-        training.train_epoch(0)  # buffers of the first step are made here
-        training.data = data
-    turns = range(config.rounds)
-    order = [(turn, method) for turn in turns for method in turned(methods, turn)]
-    rows = []
-    for turn, method in tqdm(order, desc="timing", unit="epoch"):
-        records, seconds = trainings[method].train_epoch(turn + 1)
-        row = {"round": turn, "method": method, "seconds": round(seconds, 4), "steps": len(records)}
-        rows.append(row | count_passes(trainings[method], records))
-    return make_header(data, size.device), rows
+    rows, methods = [], tuple(trainings)
+    for turn in turns:
+        first, more = turn % len(methods), extra()
+        for method in methods[first:] + methods[:first]:
+            records, seconds = trainings[method].train_epoch(turn + 1)
+            row = {"round": turn, "method": method, "seconds": round(seconds, 5), "steps": len(records)}
+            rows.append(row | count_passes(trainings[method], records) | more)
+    return rows
 
 
 def count_passes(training: Training, records: list[StepRecord]) -> dict[str, float]:
     """Trials and passes of a step: means over these steps."""
     summary = summarize_steps(records, training.optimizer.lr)
     return {name: summary[name] for name in ("trials", *PASSES)}
-
-
-def turned(methods: tuple[str, ...], turn: int) -> tuple[str, ...]:
-    """The methods in the order of a round: the first one moves on by one a round."""
-    first = turn % len(methods)
-    return methods[first:] + methods[:first]

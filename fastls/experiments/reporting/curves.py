@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fastls.experiments.reporting.frames import CONSTANT, METRICS, tell_seeds
+from fastls.experiments.reporting.frames import CONSTANT, METRICS, end_of_training, last_epochs
 from fastls.experiments.reporting.style import (
     METRIC_LABELS,
     draw_with_band,
@@ -34,12 +34,12 @@ def draw_samples(images: np.ndarray, captions: list[str], source: str) -> tuple[
 
 
 def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.DataFrame]:
-    """Final metrics of the constant-step methods against their step size; the searches as horizontal lines.
+    """Metrics at the end of training against the constant step size; the searches as horizontal lines.
 
     Points and lines are means over seeds; error bars and bands span all seeds. Seeds that diverged are left out, and
     a dagger stands over a step where there are any.
     """
-    final = frame[frame["final"]]
+    final = end_of_training(frame)
     table = _summarize(final, ["variant", "lr"])
     diverged = final.groupby("lr")["diverged"].any()
     steps = sorted(final.loc[final["variant"].isin(CONSTANT), "lr"].unique())
@@ -63,8 +63,10 @@ def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Da
     share_limits(axes)
     plain_ticks(axes)
     share_legend(figure, axes[0])
-    caption = f"mean of the tasks over {tell_seeds(final, 'bars and bands')}"
-    sign(figure, f"{caption}{' · † some seeds diverged' if diverged.any() else ''}\n{source}")
+    window = last_epochs(int(frame["epochs"].max()))
+    caption = f"mean of the tasks and of the last {window} epochs over {_tell_counts(table)} seeds"
+    shown = "bars and bands from the lowest to the highest" + (" · † some seeds diverged" if diverged.any() else "")
+    sign(figure, f"{caption}, {shown}\n{source}")
     return figure, table
 
 
@@ -114,17 +116,25 @@ def draw_step_sizes(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> 
     return figure, table
 
 
+def _tell_counts(table: pd.DataFrame) -> str:
+    counts = table[(METRICS[0], "count")]
+    counts = counts[counts > 0]
+    return f"n = {counts.min()}" + (f" to {counts.max()}" if counts.max() > counts.min() else "")
+
+
 def _drawn(lines: dict[str, str], table: pd.DataFrame) -> list[tuple[str, str]]:
     """The lines that have an epoch to show: one whose runs all diverged in the first has none."""
     return [(label, name) for label, name in lines.items() if label in table.index.get_level_values(0)]
 
 
 def _count_runs(frame: pd.DataFrame, lines: dict[str, str]) -> str:
-    """How many runs stand behind each line."""
+    """How many runs stand behind each line, and which line has nothing to show."""
     counts = frame[frame["epoch"] == 1].groupby("label").size()
+    absent = [label for label in lines if label not in set(frame.loc[~frame["diverged"], "label"])]
+    said = f" · diverged in the first epoch: {', '.join(absent)}" if absent else ""
     if counts.nunique() == 1:
-        return f"n = {counts.iloc[0]} runs a line"
-    return "runs: " + ", ".join(f"{label} ({counts[label]})" for label in lines)
+        return f"n = {counts.iloc[0]} runs a line{said}"
+    return "runs: " + ", ".join(f"{label} ({counts[label]})" for label in lines) + said
 
 
 def _summarize(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:

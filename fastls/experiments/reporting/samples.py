@@ -1,27 +1,24 @@
 """A few images of a data set, kept in the store, so that they can be drawn where the data set is not."""
 
 import base64
-from dataclasses import replace
 
 import numpy as np
 
+from fastls.experiments.training.config import Setting
 from fastls.experiments.training.store import Run, RunStore
-from fastls.experiments.training.sweeps import Protocol
 from fastls.experiments.training.training import load_data_of, make_header
 
 
-def store_samples(protocol: Protocol, store: RunStore, count: int = 8) -> Run:
+def store_samples(setting: Setting, store: RunStore, count: int = 8) -> Run:
     """The first test images with their labels, a row each: ``pixels`` (base64 of uint8), ``shape``, ``labels``."""
-    label, config = (
-        f"{protocol.dataset}-samples",
-        {"dataset": protocol.dataset, "source": protocol.source, "count": count},
-    )
-    return store.get_or_make(label, config, lambda: _take_samples(protocol, count))
+    config = {"dataset": setting.dataset, "source": setting.source, "count": count}
+    return store.get_or_make(f"{setting.dataset}-samples", config, lambda: _take_samples(setting, count))
 
 
-def _take_samples(protocol: Protocol, count: int) -> tuple[dict, list[dict]]:
-    data = load_data_of(replace(protocol, device="cpu"))
-    split = data.test.first(count)
+def _take_samples(setting: Setting, count: int) -> tuple[dict, list[dict]]:
+    # So many and no more, whatever the sizes and options of the setting: the key does not hold them.
+    data = load_data_of(Setting(setting.dataset, setting.source, n_train=1, n_test=count))
+    split = data.test
     rows = [
         {
             "pixels": base64.b64encode(image.numpy().tobytes()).decode(),

@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from fastls.paths import write_atomically
+from fastls.paths import place, write_atomically
 
 WIDTH = 10.0  # inches, of a figure of four panels
 LINE = 165  # characters of the smallest print that fit into it
@@ -117,11 +117,11 @@ def sign(figure: Figure, text: str) -> None:
 
 
 def save_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
-    """Write ``name.pdf`` and ``name.png``; the bytes depend on the drawing alone."""
+    """Write ``name.pdf`` and ``name.png`` where they belong in `folder`; the bytes depend on the drawing alone."""
     paths = []
     for suffix, metadata in (("pdf", {"CreationDate": None, "Producer": None}), ("png", {"Software": None})):
         content = BytesIO()
         figure.savefig(content, format=suffix, metadata=metadata)
-        paths.append(folder / f"{name}.{suffix}")
+        paths.append(place(folder, f"{name}.{suffix}"))
         write_atomically(paths[-1], content.getvalue())
     return paths

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import fastls
 from fastls.algorithms.block_search import GROWTH
-from fastls.experiments.training.candidates import CHANGES, SEQUENTIAL, ChangedFBLS, SequentialBlockFBLS
 from fastls.experiments.training.config import RunConfig
 from fastls.experiments.training.sgd_reading import SGDSeparateForwards
 from fastls.experiments.training.torchjd_peer import TorchJDMGDA
@@ -33,16 +32,12 @@ def _bls(config: RunConfig, model: MultiTaskModel) -> fastls.BLS:
 
 
 def _fbls(config: RunConfig, model: MultiTaskModel) -> fastls.FBLS:
-    search = _search(config)
-    if config.candidate is not None:
-        return ChangedFBLS(model, config.lr, config.direction, CHANGES[config.candidate](search))
-    return fastls.FBLS(model, config.lr, config.direction, search, match_gain=bool(config.match_gain))
+    return fastls.FBLS(model, config.lr, config.direction, _search(config), match_gain=bool(config.match_gain))
 
 
 def _block(config: RunConfig, model: MultiTaskModel) -> fastls.BlockFBLS:
     metric = {"rms": fastls.RootMeanSquare(), None: None}[config.preconditioner]
-    block = {SEQUENTIAL: SequentialBlockFBLS, None: fastls.BlockFBLS}[config.candidate]
-    return block(model, config.direction, config.beta, metric)
+    return fastls.BlockFBLS(model, config.direction, config.beta, metric)
 
 
 BUILDERS: dict[str, Callable] = {

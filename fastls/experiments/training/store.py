@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastls.environment import STORED_ONLY
 from fastls.paths import write_atomically
 
 FORMAT = "fastls-run"
-STORED_ONLY = "FASTLS_STORED_ONLY"  # set: draw from stored runs, make none
 # Raise it when a change to algorithms, models or data sets alters results: stored runs then no longer count.
 RESULTS_VERSION = 1
 

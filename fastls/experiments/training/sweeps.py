@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from fastls.algorithms.block_search import GUARD
-from fastls.experiments.training.config import Options, RunConfig
+from fastls.experiments.training.config import RunConfig, Setting
 
 # "We choose eight step sizes evenly from log-range between -3 and -1" (section MultiMNIST of the paper).
 STEP_SIZES = tuple(float(f"{step:.4g}") for step in np.logspace(-3, -1, 8))
@@ -18,74 +18,50 @@ LR_UB = 1.0
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """Size of a sweep; the parameters of a notebook.
+class Sweep(Setting):
+    """A setting and what is run on it; the parameters of a notebook.
 
     Attributes:
-        dataset, source, n_train, n_test, epochs, device: as in `RunConfig`.
+        epochs: of every run.
         seeds: number of repetitions, seeds 0, 1, ...
         step_sizes: constant steps of the methods without a search.
         betas: β of the comparison of BLS with FBLS.
         beta_seeds: repetitions of that comparison, which costs more than all the rest.
         decay_every: epochs between two halvings of lr_ub in FBLS+decay.
-        batch_size, data_options, model_options: as in `RunConfig`.
     """
 
-    dataset: str
-    source: str
-    n_train: int
-    n_test: int
     epochs: int
     seeds: int
     step_sizes: tuple[float, ...] = STEP_SIZES
     betas: tuple[float, ...] = BETAS
     beta_seeds: int = 1
     decay_every: int = 10
-    device: str = "cpu"
-    batch_size: int = 256
-    data_options: Options = ()
-    model_options: Options = ()
 
     def run(self, method: str, lr: float, seed: int, **options) -> RunConfig:
-        direction = None if method == "EqualWeight" else "mgda"
-        return RunConfig(
-            self.dataset,
-            self.source,
-            self.n_train,
-            self.n_test,
-            method,
-            float(lr),
-            self.epochs,
-            seed,
-            direction,
-            batch_size=self.batch_size,
-            device=self.device,
-            data_options=self.data_options,
-            model_options=self.model_options,
-            **options,
-        )
+        options = {"direction": None if method == "EqualWeight" else "mgda"} | options
+        return RunConfig(**vars(self.setting), method=method, lr=float(lr), epochs=self.epochs, seed=seed, **options)
 
 
-def search_runs(protocol: Protocol, seed: int) -> list[RunConfig]:
+def search_runs(sweep: Sweep, seed: int) -> list[RunConfig]:
     """FBLS and FBLS+decay."""
     return [
-        protocol.run("FBLS", LR_UB, seed, **SEARCH),
-        protocol.run("FBLS", LR_UB, seed, **SEARCH, decay_every=protocol.decay_every),
+        sweep.run("FBLS", LR_UB, seed, **SEARCH),
+        sweep.run("FBLS", LR_UB, seed, **SEARCH, decay_every=sweep.decay_every),
     ]
 
 
-def gain_run(protocol: Protocol, seed: int, bound: float = GUARD, beta: float = 0.3, **options) -> RunConfig:
+def gain_run(sweep: Sweep, seed: int, bound: float = GUARD, beta: float = 0.3, **options) -> RunConfig:
     """FBLS with the gain in its trials, started at the previous step: the bound is a guard, unless one is asked for."""
     search = SEARCH | {"beta": beta, "start": "previous"}
-    return protocol.run("FBLS", bound, seed, **search, match_gain=True, **options)
+    return sweep.run("FBLS", bound, seed, **search, match_gain=True, **options)
 
 
-def block_run(protocol: Protocol, seed: int, beta: float = 0.4, **options) -> RunConfig:
+def block_run(sweep: Sweep, seed: int, beta: float = 0.4, **options) -> RunConfig:
     """BlockFBLS, which has no bound to choose."""
-    return protocol.run("BlockFBLS", GUARD, seed, beta=beta, **options)
+    return sweep.run("BlockFBLS", GUARD, seed, beta=beta, **options)
 
 
-# Searches without a step size, a bound or a schedule to choose: variant -> run from protocol and seed.
+# Searches without a step size, a bound or a schedule to choose: variant -> run from sweep and seed.
 FREE_RUNS = {
     "FBLS+gain": gain_run,
     "FBLS+gain+doubling": partial(gain_run, growth=2.0),
@@ -94,41 +70,45 @@ FREE_RUNS = {
 }
 
 
-def constant_runs(protocol: Protocol, seed: int, method: str) -> list[RunConfig]:
+def constant_runs(sweep: Sweep, seed: int, method: str) -> list[RunConfig]:
     """One run per constant step size."""
-    return [protocol.run(method, step, seed) for step in protocol.step_sizes]
+    return [sweep.run(method, step, seed) for step in sweep.step_sizes]
 
 
-def beta_runs(protocol: Protocol, seed: int) -> list[RunConfig]:
-    """BLS and FBLS for every β."""
-    return [
-        protocol.run(method, LR_UB, seed, **(SEARCH | {"beta": beta}))
-        for method in ("FBLS", "BLS")
-        for beta in protocol.betas
-    ]
+def beta_runs(sweep: Sweep, seed: int, *methods: str) -> list[RunConfig]:
+    """These searches for every β."""
+    return [sweep.run(method, LR_UB, seed, **(SEARCH | {"beta": beta})) for method in methods for beta in sweep.betas]
 
 
-def comparison_runs(protocol: Protocol, methods: Sequence[str]) -> list[RunConfig]:
+def comparison_runs(sweep: Sweep, methods: Sequence[str]) -> list[RunConfig]:
     """FBLS and FBLS+decay beside these: BLS once, a constant-step method at each step size; seed by seed."""
     runs = []
-    for seed in range(protocol.seeds):
-        runs += search_runs(protocol, seed)
+    for seed in range(sweep.seeds):
+        runs += search_runs(sweep, seed)
         for method in methods:
-            bls = [protocol.run("BLS", LR_UB, seed, **SEARCH)]
-            runs += bls if method == "BLS" else constant_runs(protocol, seed, method)
+            bls = [sweep.run("BLS", LR_UB, seed, **SEARCH)]
+            runs += bls if method == "BLS" else constant_runs(sweep, seed, method)
     return runs
 
 
-def figure_runs(protocol: Protocol) -> dict[str, list[RunConfig]]:
-    """Artefact -> its runs, seed by seed, so that an interrupted sweep leaves whole seeds."""
-    constant = [
+def step_size_runs(sweep: Sweep, methods: dict[str, Sequence[float]], fewer_seeds: dict[float, int]) -> list[RunConfig]:
+    """FBLS, FBLS+decay and each method at its constant steps, seed by seed: an interrupted sweep leaves whole seeds.
+
+    Args:
+        sweep: the size.
+        methods: method -> its steps.
+        fewer_seeds: step -> its number of seeds, where that is below ``sweep.seeds``.
+    """
+    return [
         run
-        for seed in range(protocol.seeds)
+        for seed in range(sweep.seeds)
         for run in (
-            *search_runs(protocol, seed),
-            *constant_runs(protocol, seed, "SGD"),
-            *constant_runs(protocol, seed, "EqualWeight"),
+            *search_runs(sweep, seed),
+            *(
+                sweep.run(method, step, seed)
+                for method, steps in methods.items()
+                for step in steps
+                if seed < fewer_seeds.get(step, sweep.seeds)
+            ),
         )
     ]
-    betas = [run for seed in range(protocol.beta_seeds) for run in beta_runs(protocol, seed)]
-    return {"constant": constant, "betas": betas}

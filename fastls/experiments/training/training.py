@@ -14,7 +14,7 @@ import fastls
 from fastls.algorithms.spaces import Passes
 from fastls.datasets.common import MultiTaskData
 from fastls.environment import describe_environment
-from fastls.experiments.training.config import Options, RunConfig
+from fastls.experiments.training.config import Options, RunConfig, Setting
 from fastls.experiments.training.methods import make_optimizer
 from fastls.experiments.training.store import Run, RunStore, StoreError
 from fastls.experiments.training.workloads import get_workload
@@ -32,9 +32,10 @@ def load_data(
     return get_workload(dataset).load(n_train=n_train, n_test=n_test, source=source, **dict(options)).to(device)
 
 
-def load_data_of(size) -> MultiTaskData:
-    """The data of a `RunConfig`, or of whatever has its fields, on its device."""
-    return load_data(size.dataset, size.source, size.n_train, size.n_test, size.device, size.data_options)
+def load_data_of(setting: Setting) -> MultiTaskData:
+    """The data of a setting on its device."""
+    of = setting
+    return load_data(of.dataset, of.source, of.n_train, of.n_test, of.device, of.data_options)
 
 
 def is_complete(run: Run) -> bool:
@@ -69,8 +70,9 @@ def execute(config: RunConfig, store: RunStore, on_epoch: Callable[[], None] = l
     store.check_may_make(config.label, config.identity)
     data = load_data_of(config)
     training = Training(config, data)
-    header = continue_header(stored, make_header(data, config.device))
-    if checkpoint.exists():
+    header = make_header(data, config.device)
+    if checkpoint.exists():  # without it the run starts again, and what was stored of it counts no more
+        header = continue_header(stored, header)
         training.restore(checkpoint, data.fingerprint)
         store.save(config.label, config.identity, header, training.rows)  # the kill may have come before this
     while not training.finished:

@@ -7,10 +7,10 @@ from torch.nn.functional import mse_loss
 
 from fastls import BLS, FBLS, MGDAUB, SGD, EqualWeight, MultiTaskModel
 from fastls.datasets.cifar10 import CLASSES
-from fastls.experiments.measuring.memory import MemoryConfig, execute_memory, measure_peak
+from fastls.experiments.measuring.memory import Memory, measure_peak
 from fastls.experiments.measuring.timing import METHODS
+from fastls.experiments.training.config import Setting
 from fastls.experiments.training.store import RunStore
-from fastls.experiments.training.sweeps import Protocol
 from fastls.models.resnet import resnet18
 
 
@@ -70,8 +70,8 @@ def test_fbls_holds_little_more_than_equal_weight():
 
 
 def test_a_row_a_method_measured_once(tmp_path):
-    config = MemoryConfig(Protocol("multimnist", "digits", n_train=64, n_test=10, epochs=1, seeds=1, batch_size=32))
-    run = execute_memory(config, RunStore(tmp_path))
+    config = Memory(Setting("multimnist", "digits", n_train=64, n_test=10, batch_size=32))
+    run = config.execute(RunStore(tmp_path))
     assert [row["method"] for row in run.rows] == list(METHODS)
     assert all(row["peak_mb"] > 0 for row in run.rows)
-    assert execute_memory(config, RunStore(tmp_path)) == run
+    assert config.execute(RunStore(tmp_path)) == run

@@ -6,15 +6,15 @@ import pytest
 
 from fastls.algorithms.spaces import Evaluation
 from fastls.experiments.measuring import profile as step_profile
-from fastls.experiments.measuring.profile import PARTS, REST, STEP, ProfileConfig, execute_profile, mark_parts
+from fastls.experiments.measuring.profile import PARTS, REST, STEP, Profile, mark_parts
+from fastls.experiments.training.config import Setting
 from fastls.experiments.training.store import RunStore
-from fastls.experiments.training.sweeps import Protocol
 
-PROTOCOL = Protocol("multimnist", "digits", n_train=64, n_test=10, epochs=1, seeds=1, batch_size=32)
+PROFILE = Profile(Setting("multimnist", "digits", n_train=64, n_test=10, batch_size=32))
 
 
 def test_the_parts_make_up_the_step(tmp_path):
-    rows = execute_profile(ProfileConfig(PROTOCOL), RunStore(tmp_path)).rows
+    rows = PROFILE.execute(RunStore(tmp_path)).rows
     spent = {row["part"]: row["share"] for row in rows}
     assert set(spent) == {*PARTS, REST}
     assert all(share >= 0 for share in spent.values())  # the rest too: nothing is counted in two parts
@@ -34,7 +34,7 @@ def test_no_part_is_within_another(tmp_path, monkeypatch):
 
     monkeypatch.setattr(step_profile, "record_function", follow)
     with pytest.raises(KeyError):  # nothing is left for the profiler
-        execute_profile(ProfileConfig(PROTOCOL), RunStore(tmp_path))
+        PROFILE.execute(RunStore(tmp_path))
     assert {name for name, _ in depths} == {*PARTS, STEP} and max(depth for _, depth in depths) == 0
 
 

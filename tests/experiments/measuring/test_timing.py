@@ -3,17 +3,17 @@
 import pandas as pd
 import pytest
 
-from fastls.experiments.measuring.timing import METHODS, TimingConfig, execute_timing
+from fastls.experiments.measuring.timing import METHODS, Timing
+from fastls.experiments.training.config import Setting
 from fastls.experiments.training.store import RunStore
-from fastls.experiments.training.sweeps import Protocol
 
-PROTOCOL = Protocol("multimnist", "digits", n_train=300, n_test=50, epochs=1, seeds=1)
+SETTING = Setting("multimnist", "digits", n_train=300, n_test=50)
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     store = RunStore(tmp_path_factory.mktemp("runs"))
-    return execute_timing(TimingConfig(PROTOCOL, rounds=2), store), store
+    return Timing(SETTING, rounds=2).execute(store), store
 
 
 def test_every_method_is_measured_once_a_round_in_turning_order(measured):
@@ -34,17 +34,17 @@ def test_passes_per_step_are_those_of_the_algorithms(measured):
 
 def test_nothing_is_measured_twice(measured):
     run, store = measured
-    assert execute_timing(TimingConfig(PROTOCOL, rounds=2), store) == run
+    assert Timing(SETTING, rounds=2).execute(store) == run
 
 
 def test_the_key_knows_rounds_methods_and_step():
-    configs = [TimingConfig(PROTOCOL, rounds) for rounds in (2, 3)]
-    configs += [TimingConfig(PROTOCOL, 2, methods=("SGD", "FBLS")), TimingConfig(PROTOCOL, 2, lr=0.01)]
+    configs = [Timing(SETTING, rounds) for rounds in (2, 3)]
+    configs += [Timing(SETTING, 2, methods=("SGD", "FBLS")), Timing(SETTING, 2, lr=0.01)]
     assert len({str(config.identity) for config in configs}) == 4
 
 
 def test_chosen_methods_alone_are_measured_at_the_chosen_step(tmp_path):
-    config = TimingConfig(PROTOCOL, rounds=1, methods=("SGD, T forwards", "MGDA-UB"), lr=0.01)
+    config = Timing(SETTING, rounds=1, methods=("SGD, T forwards", "MGDA-UB"), lr=0.01)
     assert {config.method_config(method).lr for method in config.methods} == {0.01}
-    rows = execute_timing(config, RunStore(tmp_path)).rows
+    rows = config.execute(RunStore(tmp_path)).rows
     assert [(row["method"], row["encoder_forward"]) for row in rows] == [("SGD, T forwards", 2), ("MGDA-UB", 1)]

@@ -87,6 +87,14 @@ def test_a_step_that_diverged_on_a_seed_is_not_the_best():
     assert find_best_step(frame[frame["final"]], "SGD") == 0.01
 
 
+def test_a_rival_that_diverged_at_every_step_is_labelled_so():
+    """There is no best step then; looking for it once raised."""
+    runs = [make_run("SGD", lr, 0, 0.9, diverged=True) for lr in (0.01, 0.1)]
+    frame, lines = label_constant_steps(to_frame(runs))
+    assert list(lines) == ["SGD 0.01 (every step diverged)"] and set(frame["lr"]) == {0.01}
+    assert find_best_step(frame[frame["final"]], "SGD") is None
+
+
 def test_all_searches_and_constant_steps_of_a_frame_are_labelled():
     runs = [*constant_step_runs(), make_run("BLS", 1.0, 0, 0.7, **SEARCH), make_run("MGDA-UB", 0.1, 0, 0.6)]
     frame, lines = label_searches(to_frame(runs))

@@ -66,7 +66,7 @@ def make_run(method: str, lr: float, pearson: float, diverged: bool = False, see
         rows.append(row)
     if diverged:
         rows = [{"epoch": 1, "diverged": True}]
-    return Run({"config": config.identity}, tuple(rows))
+    return Run({"key": config.label, "config": config.identity}, tuple(rows))
 
 
 @pytest.fixture

@@ -1,16 +1,17 @@
 """Searches without a bound beside tuned constant steps: which runs, and a verdict that can go either way."""
 
-import numpy as np
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from synthetic import make_run
 
 from fastls.experiments.reporting.frames import to_frame
 from fastls.experiments.studies.beyond import comparison as beyond
+from fastls.experiments.studies.beyond.figures import draw_against_steps, draw_curves
 from fastls.experiments.training.store import RunStore
-from fastls.experiments.training.sweeps import SEARCH, Protocol
+from fastls.experiments.training.sweeps import SEARCH, Sweep
 
-PROTOCOL = Protocol("multimnist", "digits", n_train=96, n_test=32, epochs=1, seeds=2, step_sizes=(0.01, 0.05, 0.1))
+SWEEP = Sweep("multimnist", "digits", n_train=96, n_test=32, epochs=1, seeds=2, step_sizes=(0.01, 0.05, 0.1))
 GAIN = SEARCH | {"beta": 0.3, "start": "previous", "match_gain": True}
 
 
@@ -57,6 +58,23 @@ def test_a_search_that_diverged_once_does_not_hold():
     assert set(table.loc["FBLS+gain", beyond.WITHIN]) == {"holds"}
 
 
+@pytest.mark.parametrize("epochs", [1, 3], ids=["at once", "in the last epoch"])
+def test_a_rival_that_diverged_at_every_step_is_said_to(epochs):
+    """There is no best step then; looking for it once raised."""
+    frame = frame_of(0.9, {0.01: 1.0, 0.1: 2.0})
+    frame.loc[(frame["variant"] == "EqualWeight") & frame["final"], ["test_loss", "diverged"]] = [None, True]
+    if epochs == 1:
+        frame = frame[(frame["variant"] != "EqualWeight") | frame["final"]]
+    table = beyond.compare_with_tuned(frame).set_index("rival")
+    assert set(table.loc["EqualWeight", beyond.WITHIN]) == {"undecided, every step of the rival diverged"}
+    assert set(table.loc["MGDA-UB", beyond.WITHIN]) == {"holds"}
+    figure, drawn = draw_curves({"multimnist": frame}, "where from")
+    assert "EqualWeight diverged at every step, MGDA-UB 0.01" in figure.axes[0].get_title()
+    assert "EqualWeight" not in set(drawn["variant"])
+    draw_against_steps({"multimnist": frame}, {"multimnist": 2.3}, "where from")
+    plt.close("all")
+
+
 def test_a_step_that_lacks_a_seed_is_not_the_best():
     frame = frame_of(1.0, {0.1: 1.0, 0.3: 0.5})
     frame = frame[~((frame["lr"] == 0.3) & (frame["seed"] == 2))]
@@ -64,7 +82,7 @@ def test_a_step_that_lacks_a_seed_is_not_the_best():
 
 
 def test_the_best_constant_steps_are_repeated_with_every_seed(tmp_path):
-    runs = beyond.run_comparison(PROTOCOL, RunStore(tmp_path), jobs=1)
+    runs = beyond.run_comparison(SWEEP, RunStore(tmp_path), jobs=1)
     count = to_frame(runs).groupby(["variant", "lr"])["seed"].nunique()
     for rival in beyond.CONSTANT:
         assert sorted(count[rival]) == [1, 2, 2]
@@ -73,7 +91,7 @@ def test_the_best_constant_steps_are_repeated_with_every_seed(tmp_path):
 
 
 def test_sensitivity_varies_one_thing_at_a_time():
-    runs = beyond.sensitivity_runs(PROTOCOL, bounds=[0.1, 10.0], betas=[0.2], batch_sizes=[32], scales=[1.0, 3.0])
+    runs = beyond.sensitivity_runs(SWEEP, bounds=[0.1, 10.0], betas=[0.2], batch_sizes=[32], scales=[1.0, 3.0])
     assert {run.lr for run in runs["bound"] if run.method == "EqualWeight"} == {0.1, 10.0}
     assert {run.beta for run in runs["beta"]} == {0.2}
     assert {run.batch_size for run in runs["batch_size"]} == {32}
@@ -94,30 +112,3 @@ def test_the_spread_is_infinite_where_a_setting_diverged():
     runs += [make_run("BlockFBLS", 1000.0, 0, 0.5, beta=0.4)]
     spread = beyond.compare_spread({"bound": to_frame(runs)}, {"bound": "lr"})["bound"]
     assert spread["EqualWeight"] == pytest.approx(4) and spread["FBLS"] == float("inf") and pd.isna(spread["BlockFBLS"])
-
-
-@pytest.mark.parametrize(
-    "factors, diverged, verdict",
-    [
-        ((0.9, 0.91, 0.92), False, "better"),
-        ((1.1, 1.11, 1.12), False, "worse"),
-        ((0.5, 1.0, 1.5), False, "undecided"),
-        ((200.0, 100.0, 50.0), False, "worse"),
-        ((0.9,), False, "undecided"),
-        ((0.9, 0.91, 0.92), True, "worse"),
-    ],
-)
-def test_a_candidate_is_judged_beside_what_it_changes(factors, diverged, verdict):
-    runs = []
-    for seed, factor in enumerate(factors):
-        runs += [make_run("FBLS", 1000.0, seed, 0.5 + seed, **GAIN)]
-        runs += [make_run("FBLS", 1000.0, seed, 0.5 + seed, **GAIN, growth=2.0)]
-        runs += [make_run("BlockFBLS", 1000.0, seed, 9.0, beta=0.4)]
-        changed = GAIN | {"candidate": "smoothed test"}
-        runs += [make_run("FBLS", 1000.0, seed, (0.5 + seed) * factor, diverged=diverged and seed == 0, **changed)]
-    table = beyond.compare_candidates(to_frame(runs)).set_index("change")
-    assert table.loc["smoothed test", "verdict"] == verdict
-    assert table.loc[beyond.DOUBLED, "ratio"] == pytest.approx(1) and table.loc[beyond.DOUBLED, "search"] == "FBLS+gain"
-    assert table.loc["none", "verdict"].isna().all() and len(table.loc["none"]) == 2
-    if not diverged:
-        assert table.loc["smoothed test", "ratio"] == pytest.approx(np.prod(factors) ** (1 / len(factors)))

@@ -13,7 +13,7 @@ from fastls.experiments.studies.theory.counterexamples import (
     sample_lost_descent,
     share_lost,
     smallest_safe_cosine,
-    sweep_gain,
+    sweep_scalar_chain,
     true_slopes,
 )
 from fastls.models.quadratic import quadratics
@@ -31,7 +31,7 @@ def close_figures():
 
 @pytest.fixture(scope="module")
 def sweep():
-    return sweep_gain([0.5, 1.0, 1.3, math.sqrt(2), 1.5], steps=20)
+    return sweep_scalar_chain([0.5, 1.0, 1.3, math.sqrt(2), 1.5], 20, ["BLS", "FBLS"])
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,16 @@ def test_fbls_multiplies_theta_by_one_minus_the_gain(sweep):
 def test_bls_never_ends_above_its_start(sweep):
     rows = sweep[sweep["method"] == "BLS"]
     assert (rows["loss"] < rows["c"] ** 2 / 2).all() and rows["gain"].isna().all()
+
+
+def test_the_gain_saves_the_chain_that_defeats_fbls():
+    table = sweep_scalar_chain([0.5, 3.0], 60, ["FBLS", "FBLS+gain", "BlockFBLS"]).set_index(["method", "c"])["loss"]
+    assert table["FBLS", 0.5] < 1e-3 and table["FBLS", 3.0] > 1e6
+    assert table["FBLS+gain", 3.0] < 1e-12 and table["BlockFBLS", 3.0] < 1e-12
+
+
+def test_what_overflows_is_infinite():
+    assert sweep_scalar_chain([20.0], 200, ["FBLS"])["loss"].iloc[0] == float("inf")
 
 
 def test_gain_sweep_draws_both_methods_and_clips_what_is_tiny(sweep):

@@ -1,23 +1,15 @@
 """Costs predicted from counted passes: sums that can be done by hand, and a measurement at the smallest size."""
 
-from functools import partial
-
-import pandas as pd
 import pytest
 
-from fastls.datasets import cityscapes
 from fastls.experiments.measuring.timing import METHODS
 from fastls.experiments.reporting.frames import MixedDataError
-from fastls.experiments.studies.cityscapes import cost as dense_cost
 from fastls.experiments.studies.cityscapes.cost import (
-    PassConfig,
     compare_dense_costs,
     decoder_share,
-    execute_passes,
     find_trials,
 )
-from fastls.experiments.training.store import Run, RunStore
-from fastls.experiments.training.sweeps import Protocol
+from fastls.experiments.training.store import Run
 from fastls.experiments.training.training import PASSES
 
 # passes of a step: encoder forward, encoder backward, decoder forward, decoder backward; T = 3
@@ -91,25 +83,3 @@ def test_two_machines_do_not_mix(timing, passes, memory):
 
 def test_share_of_the_decoders(passes):
     assert decoder_share(passes, tasks=3) == pytest.approx((3 / 7, 3 / 7, 3 / 7))  # 4.5 of 10.5 in every round
-
-
-def test_passes_are_measured_and_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(cityscapes, "load_cityscapes", partial(cityscapes.load_cityscapes, root=tmp_path))
-    protocol = Protocol(
-        dataset="cityscapes",
-        source="synthetic",
-        n_train=3,
-        n_test=1,
-        epochs=1,
-        seeds=1,
-        batch_size=2,
-        data_options=(("size", (16, 40)),),
-        model_options=(("encoder", "resnet18"), ("stages", 2), ("channels", 4)),
-    )
-    store = RunStore(tmp_path / "runs")
-    run = execute_passes(PassConfig(protocol, rounds=2), store)
-    frame = pd.DataFrame(run.rows)
-    assert frame["round"].tolist() == [0, 1]
-    assert (frame[[f"seconds_{name}" for name in PASSES]] > 0).all(axis=None)
-    monkeypatch.setattr(dense_cost, "Training", None)
-    assert execute_passes(PassConfig(protocol, rounds=2), store) == run

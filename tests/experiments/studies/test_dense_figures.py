@@ -141,3 +141,11 @@ def test_colours_of_offsets_tell_direction_and_distance():
     right, left, centre, nothing = colour_offsets(offsets, farthest=4.0)[0]
     assert right.tolist() == [1, 0, 0] and left.tolist() == [0, 1, 1]  # opposite hues
     assert (centre == 1).all() and (nothing == NOTHING).all()
+
+
+def test_where_every_equal_weight_step_diverged_the_figure_says_so():
+    """There is no best step then; looking for it once raised."""
+    diverged = {("EqualWeight", lr, seed) for lr in (0.01, 0.1) for seed in (0, 1)}
+    figure, _ = draw_dense_curves(make_frame(diverged=diverged), SOURCE)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "EqualWeight 0.01 (smallest of 2, all diverged)" in labels

@@ -8,9 +8,9 @@ import torch
 
 from fastls.datasets import cityscapes
 from fastls.experiments.studies.cityscapes import samples as dense_samples
-from fastls.experiments.studies.cityscapes.samples import pack, read_predictions, store_predictions, unpack
+from fastls.experiments.studies.cityscapes.samples import Predictions, pack, read_predictions, unpack
 from fastls.experiments.training.store import RunStore
-from fastls.experiments.training.sweeps import Protocol, search_runs
+from fastls.experiments.training.sweeps import Sweep, search_runs
 from fastls.experiments.training.training import Training, execute, load_data
 
 NAN = float("nan")
@@ -20,7 +20,7 @@ NAN = float("nan")
 def config():
     """Two epochs of two steps, the bound halved between them."""
     return search_runs(
-        Protocol(
+        Sweep(
             dataset="cityscapes",
             source="synthetic",
             n_train=4,
@@ -73,7 +73,7 @@ def test_predictions_are_of_the_run_itself(config, tmp_path):
     """Trained anew, the network ends where the run has ended: its losses on these images are those of the row."""
     store = RunStore(tmp_path)
     run = execute(config, store)
-    maps = read_predictions(store_predictions(config, store, count=3))
+    maps = read_predictions(Predictions(config, count=3).execute(store))
     expected = run.rows[-1]
     truth, predicted = (np.stack([m[f"{p}semantic"] for m in maps]) for p in ("", "predicted_"))
     known = np.isfinite(truth)
@@ -86,7 +86,7 @@ def test_predictions_are_of_the_run_itself(config, tmp_path):
 
 def test_maps_are_those_of_the_test_images(config, tmp_path):
     store = RunStore(tmp_path)
-    maps = read_predictions(store_predictions(config, store, count=2))
+    maps = read_predictions(Predictions(config, count=2).execute(store))
     data = load_data(config.dataset, config.source, config.n_train, config.n_test, "cpu", config.data_options)
     assert len(maps) == 2
     for found, (_, targets) in zip(maps, data.test.batches(torch.arange(2), 1, training=False), strict=True):
@@ -98,9 +98,9 @@ def test_maps_are_those_of_the_test_images(config, tmp_path):
 
 def test_nothing_is_trained_twice(config, tmp_path, monkeypatch):
     store = RunStore(tmp_path)
-    first = store_predictions(config, store)
+    first = Predictions(config).execute(store)
     monkeypatch.setattr(dense_samples, "Training", None)
-    assert store_predictions(config, store) == first
+    assert Predictions(config).execute(store) == first
     assert store.path("cityscapes-predictions", first.config).stat().st_size < 60_000
 
 
@@ -109,4 +109,4 @@ def test_a_run_that_diverges_is_shown_as_it_was(config, tmp_path, monkeypatch):
         raise FloatingPointError
 
     monkeypatch.setattr(Training, "train_epoch", fail)
-    assert len(store_predictions(config, RunStore(tmp_path), count=1).rows) == 1
+    assert len(Predictions(config, count=1).execute(RunStore(tmp_path)).rows) == 1

@@ -6,28 +6,26 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
+from fastls.experiments.reporting.claims import Verdict
 from fastls.experiments.studies.bert.encoder_share import (
     METHODS,
-    ShareConfig,
+    ShareTiming,
     compare_shares,
     draw_shares,
-    execute_share,
     judge_shares,
 )
+from fastls.experiments.training.config import Setting
 from fastls.experiments.training.store import Run, RunStore
-from fastls.experiments.training.sweeps import Protocol
 from fastls.experiments.training.training import PASSES
 
-PROTOCOL = Protocol(
-    "stsb", "templates", n_train=8, n_test=4, epochs=1, seeds=1, batch_size=4, model_options=(("width", 64),)
-)
-CONFIG = ShareConfig(PROTOCOL, layers=(1, 2), decoder_width=64, decoder_widths=(64, 256), rounds=2, lr=0.001)
+SETTING = Setting("stsb", "templates", n_train=8, n_test=4, batch_size=4, model_options=(("width", 64),))
+CONFIG = ShareTiming(SETTING, layers=(1, 2), decoder_width=64, decoder_widths=(64, 256), rounds=2, lr=0.001)
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     store = RunStore(tmp_path_factory.mktemp("runs"))
-    return execute_share(CONFIG, store), store
+    return CONFIG.execute(store), store
 
 
 def test_every_model_round_and_method_has_a_row(measured):
@@ -52,7 +50,7 @@ def test_passes_are_those_of_the_algorithms(measured):
 
 def test_nothing_is_measured_twice_and_the_key_knows_the_models(measured):
     run, store = measured
-    assert execute_share(CONFIG, store) == run
+    assert CONFIG.execute(store) == run
     others = [
         replace(CONFIG, **change) for change in ({"layers": (1,)}, {"decoder_width": 32}, {"rounds": 1}, {"lr": 0.1})
     ]
@@ -97,12 +95,12 @@ def test_overhead_parts_the_measured_from_the_predicted():
 
 def test_claim_2_is_judged_either_way():
     table = compare_shares(made_up())
-    verdict = judge_shares(table, "SGD")
-    assert verdict["verdict"] == "agrees" and verdict["difference"] < 0
+    row = judge_shares(table, "BERT", "SGD")
+    assert row.verdict is Verdict.HOLDS and row.difference < 0
     turned = table.assign(share=1 - table["share"])
-    assert judge_shares(turned, "SGD")["verdict"] == "differs"
-    wide = table.assign(**{"low, SGD": 0.0, "high, SGD": 9.0})
-    assert judge_shares(wide, "SGD")["verdict"] == "undecided"
+    assert judge_shares(turned, "BERT", "SGD").verdict is Verdict.FAILS
+    wide = table.assign(**{"low, SGD": 0.01, "high, SGD": 9.0})
+    assert judge_shares(wide, "BERT", "SGD").verdict is Verdict.UNDECIDED
 
 
 def test_figure_shows_both_series_and_the_provenance():

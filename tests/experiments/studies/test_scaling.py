@@ -5,18 +5,18 @@ import pandas as pd
 import pytest
 
 from fastls.experiments.measuring.timing import METHODS
-from fastls.experiments.studies.cifar10.scaling import ScalingConfig, describe_growth, draw_scaling, execute_scaling
+from fastls.experiments.studies.cifar10.scaling import TaskScaling, describe_growth, draw_scaling
+from fastls.experiments.training.config import Setting
 from fastls.experiments.training.store import RunStore
-from fastls.experiments.training.sweeps import Protocol
 
-PROTOCOL = Protocol("cifar10", "shapes", n_train=4, n_test=10, epochs=1, seeds=1, batch_size=2)
-CONFIG = ScalingConfig(PROTOCOL, tasks=(1, 3), rounds=1)
+SETTING = Setting("cifar10", "shapes", n_train=4, n_test=10, batch_size=2)
+CONFIG = TaskScaling(SETTING, tasks=(1, 3), rounds=1)
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     store = RunStore(tmp_path_factory.mktemp("runs"))
-    return execute_scaling(CONFIG, store), store
+    return CONFIG.execute(store), store
 
 
 def test_every_method_at_every_number_of_tasks(measured):
@@ -33,12 +33,12 @@ def test_parameter_space_grows_with_the_tasks_and_latent_space_does_not(measured
 
 def test_nothing_is_measured_twice(measured):
     run, store = measured
-    assert execute_scaling(CONFIG, store) == run
+    assert CONFIG.execute(store) == run
 
 
 @pytest.mark.parametrize("change", [{"tasks": (1, 2)}, {"rounds": 2}])
 def test_the_key_knows_tasks_and_rounds(change):
-    assert ScalingConfig(**({"protocol": PROTOCOL, "tasks": (1, 3), "rounds": 1} | change)).identity != CONFIG.identity
+    assert TaskScaling(**({"setting": SETTING, "tasks": (1, 3), "rounds": 1} | change)).identity != CONFIG.identity
 
 
 def test_the_figure_draws_medians_of_milliseconds_and_passes(measured):

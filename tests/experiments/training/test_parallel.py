@@ -15,12 +15,12 @@ from fastls.experiments.training import parallel
 from fastls.experiments.training.config import RunConfig
 from fastls.experiments.training.parallel import WorkerKilledError, run_all
 from fastls.experiments.training.store import RunStore, StoreError
-from fastls.experiments.training.sweeps import LR_UB, SEARCH, Protocol
+from fastls.experiments.training.sweeps import LR_UB, SEARCH, Sweep
 from fastls.experiments.training.training import execute
 
-PROTOCOL = Protocol("multimnist", "digits", n_train=100, n_test=50, epochs=2, seeds=1, batch_size=50)
-SGD = PROTOCOL.run("SGD", 0.05, 0)
-FBLS = PROTOCOL.run("FBLS", LR_UB, 0, **SEARCH)
+SWEEP = Sweep("multimnist", "digits", n_train=100, n_test=50, epochs=2, seeds=1, batch_size=50)
+SGD = SWEEP.run("SGD", 0.05, 0)
+FBLS = SWEEP.run("FBLS", LR_UB, 0, **SEARCH)
 BAD = replace(FBLS, direction="no-such-direction")
 
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from fastls.experiments.training import store
 from fastls.experiments.training.store import compute_key
@@ -12,15 +11,15 @@ from fastls.experiments.training.sweeps import (
     LR_UB,
     SEARCH,
     STEP_SIZES,
-    Protocol,
+    Sweep,
     beta_runs,
     comparison_runs,
     constant_runs,
-    figure_runs,
     search_runs,
+    step_size_runs,
 )
 
-PROTOCOL = Protocol("multimnist", "mnist", 60_000, 10_000, epochs=20, seeds=3, beta_seeds=3)
+SWEEP = Sweep("multimnist", "mnist", 60_000, 10_000, epochs=20, seeds=3, beta_seeds=3)
 
 
 def test_step_sizes_of_the_paper():
@@ -35,75 +34,57 @@ def test_search_of_the_paper():
 
 def test_constant_runs():
     for method, direction in (("SGD", "mgda"), ("EqualWeight", None)):
-        runs = constant_runs(PROTOCOL, 2, method)
+        runs = constant_runs(SWEEP, 2, method)
         assert [run.lr for run in runs] == list(STEP_SIZES)
         assert {(run.method, run.direction, run.seed) for run in runs} == {(method, direction, 2)}
         assert {(run.beta, run.gamma, run.floor, run.form, run.decay_every) for run in runs} == {(None,) * 5}
 
 
 def test_search_runs():
-    plain, decayed = search_runs(PROTOCOL, 1)
+    plain, decayed = search_runs(SWEEP, 1)
     assert {name: getattr(plain, name) for name in SEARCH} == SEARCH
     assert (plain.method, plain.lr, plain.seed, plain.decay_every) == ("FBLS", LR_UB, 1, None)
     assert decayed == replace(plain, decay_every=10)
 
 
 def test_beta_runs():
-    runs = beta_runs(PROTOCOL, 0)
+    runs = beta_runs(SWEEP, 0, "FBLS", "BLS")
     assert {(run.method, run.beta) for run in runs} == {(method, beta) for method in ("FBLS", "BLS") for beta in BETAS}
     assert len(runs) == 8
-    assert {replace(run, method="FBLS", beta=0.1) for run in runs} == {search_runs(PROTOCOL, 0)[0]}
+    assert {replace(run, method="FBLS", beta=0.1) for run in runs} == {search_runs(SWEEP, 0)[0]}
 
 
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_figure_runs(seeds):
-    runs = figure_runs(replace(PROTOCOL, seeds=seeds, beta_seeds=seeds))
-    assert {name: len(made) for name, made in runs.items()} == {"constant": 18 * seeds, "betas": 8 * seeds}
-    for made in runs.values():
-        assert len(set(made)) == len(made)
-        order = [run.seed for run in made]
-        assert order == sorted(order) and set(order) == set(range(seeds))  # an interrupted sweep leaves whole seeds
+def test_step_size_runs():
+    runs = step_size_runs(replace(SWEEP, seeds=3), {"SGD": (0.01, 0.1), "EqualWeight": (0.1,)}, {0.01: 1})
+    kinds = [("FBLS", LR_UB), ("FBLS", LR_UB), ("SGD", 0.01), ("SGD", 0.1), ("EqualWeight", 0.1)]
+    expected = [(seed, *kind) for seed in range(3) for kind in kinds if seed == 0 or kind != ("SGD", 0.01)]
+    assert [(run.seed, run.method, run.lr) for run in runs] == expected  # whole seeds, where a sweep is interrupted
+    assert len({compute_key(run.identity) for run in runs}) == len(runs)
+    assert set(beta_runs(SWEEP, 1, "FBLS")) & set(runs) == {search_runs(SWEEP, 1)[0]}
 
 
 def test_comparison_runs():
-    protocol = replace(PROTOCOL, step_sizes=(0.01, 0.1), seeds=2)
-    runs = comparison_runs(protocol, ["MGDA-UB", "BLS"])
+    sweep = replace(SWEEP, step_sizes=(0.01, 0.1), seeds=2)
+    runs = comparison_runs(sweep, ["MGDA-UB", "BLS"])
     kinds = [("FBLS", LR_UB), ("FBLS", LR_UB), ("MGDA-UB", 0.01), ("MGDA-UB", 0.1), ("BLS", LR_UB)]
     assert [(run.seed, run.method, run.lr) for run in runs] == [(seed, *kind) for seed in (0, 1) for kind in kinds]
-    assert runs[:2] == search_runs(protocol, 0)
+    assert runs[:2] == search_runs(sweep, 0)
     assert runs[4] == replace(runs[0], method="BLS")
 
 
-def test_fbls_is_one_run_in_both_figures():
-    runs = figure_runs(PROTOCOL)
-    shared = set(runs["constant"]) & set(runs["betas"])
-    assert shared == {search_runs(PROTOCOL, seed)[0] for seed in range(3)}
-
-
-def test_the_costly_comparison_has_its_own_number_of_seeds():
-    runs = figure_runs(replace(PROTOCOL, beta_seeds=2))
-    assert {name: len({run.seed for run in made}) for name, made in runs.items()} == {"constant": 3, "betas": 2}
-
-
-def test_every_run_has_its_own_key():
-    runs = {run for made in figure_runs(PROTOCOL).values() for run in made}
-    assert len(runs) == len({compute_key(run.identity) for run in runs}) == 75
-
-
-def test_protocol_reaches_every_run():
-    protocol = Protocol("multimnist", "digits", 100, 50, 2, 1, step_sizes=(0.5,), betas=(0.3,), decay_every=1)
-    runs = figure_runs(protocol)
-    for run in runs["constant"] + runs["betas"]:
+def test_sweep_reaches_every_run():
+    sweep = Sweep("multimnist", "digits", 100, 50, 2, 1, betas=(0.3,), decay_every=1)
+    runs = step_size_runs(sweep, {"SGD": (0.5,)}, {}) + beta_runs(sweep, 0, "BLS")
+    for run in runs:
         assert (run.dataset, run.source, run.n_train, run.n_test) == ("multimnist", "digits", 100, 50)
         assert (run.epochs, run.device) == (2, "cpu")
-    assert [run.lr for run in runs["constant"]] == [LR_UB, LR_UB, 0.5, 0.5]
-    assert [run.decay_every for run in runs["constant"]] == [None, 1, None, None]
-    assert [run.beta for run in runs["betas"]] == [0.3, 0.3]
+    assert [run.lr for run in runs] == [LR_UB, LR_UB, 0.5, LR_UB]
+    assert [run.decay_every for run in runs] == [None, 1, None, None]
 
 
 def test_keys_of_stored_runs_are_pinned(monkeypatch):
     """Stored runs are found by these keys: a change that moves them by accident would throw the runs away."""
     monkeypatch.setattr(store, "RESULTS_VERSION", 1)
-    runs = [*search_runs(PROTOCOL, 0), *constant_runs(PROTOCOL, 0, "SGD")[:1]]
+    runs = [*search_runs(SWEEP, 0), *constant_runs(SWEEP, 0, "SGD")[:1]]
     keys = ["7ca9b5075e46e04f", "f38c92335cb4e19a", "041a2b95d32c8ad6"]
     assert [compute_key(run.identity) for run in runs] == keys

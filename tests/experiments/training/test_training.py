@@ -18,12 +18,12 @@ from fastls.experiments.training import training as runs
 from fastls.experiments.training.config import FIELDS, RunConfig
 from fastls.experiments.training.methods import BUILDERS
 from fastls.experiments.training.store import RunStore, StoreError, compute_key
-from fastls.experiments.training.sweeps import SEARCH, Protocol
+from fastls.experiments.training.sweeps import SEARCH, Sweep
 from fastls.experiments.training.training import Training, execute, is_complete, load_data, summarize_steps
 from fastls.experiments.training.workloads import get_workload
 from fastls.paths import ROOT
 
-PROTOCOL = Protocol("multimnist", "digits", n_train=150, n_test=60, epochs=3, seeds=1, batch_size=64)
+SWEEP = Sweep("multimnist", "digits", n_train=150, n_test=60, epochs=3, seeds=1, batch_size=64)
 STEPS = 3  # of 64, 64 and 22 images
 T = 2
 METHODS = {
@@ -48,7 +48,7 @@ COLUMNS = (
 def make_config(method: str = "FBLS", seed: int = 0, **changes) -> RunConfig:
     """A run of seconds, with dropout (in the network) and decay."""
     lr, options = METHODS[method]
-    config = PROTOCOL.run(method, lr, seed, **options, decay_every=2)
+    config = SWEEP.run(method, lr, seed, **options, decay_every=2)
     return replace(config, **changes)
 
 
@@ -240,7 +240,6 @@ class TestConfig:
         "order": "in turn",
         "match_gain": True,
         "preconditioner": "rms",
-        "candidate": "smoothed test",
         "decay_every": 1,
         "batch_size": 32,
         "device": "cuda",
@@ -439,6 +438,15 @@ class TestHeader:
         header = execute(config, store).header
         assert header["environment"] == first["environment"] and "resumed_on" not in first
         assert header["resumed_on"] == [{"device": "another machine"}]
+
+    def test_header_of_a_run_that_starts_again_names_this_machine_alone(self, store, monkeypatch):
+        """Without its checkpoint a run starts at epoch 1; its header once named the machine of the lost rows first."""
+        config = make_config(epochs=2)
+        execute_until(1, config, store)
+        store.path(config.label, config.identity).with_suffix(".checkpoint").unlink()
+        monkeypatch.setattr(runs, "describe_environment", lambda device: {"device": "another machine"})
+        header = execute(config, store).header
+        assert header["environment"] == {"device": "another machine"} and "resumed_on" not in header
 
     @pytest.mark.parametrize("epochs", [0, 1], ids=["missing", "not complete"])
     def test_stored_only_trains_nothing(self, epochs, store, monkeypatch):

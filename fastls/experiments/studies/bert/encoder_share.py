@@ -5,44 +5,45 @@ with the encoder fixed. The prediction needs no timing of a method: one forward 
 decoder are measured, and a method's step is the sum of the passes that it counted.
 """
 
-import time
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
-from torch import Tensor
+from scipy import stats
 from tqdm import tqdm
 
-from fastls.algorithms.spaces import trainable
 from fastls.datasets.common import MultiTaskData
-from fastls.experiments.measuring.timing import TimingConfig, count_passes, turned
+from fastls.experiments.measuring.measurement import Measurement
+from fastls.experiments.measuring.passes import encoder_share, measure_passes
+from fastls.experiments.measuring.timing import Timing, time_in_turn
+from fastls.experiments.reporting.claims import ClaimRow, decide
+from fastls.experiments.reporting.intervals import LEVEL, Estimate, ratio_interval
 from fastls.experiments.reporting.style import new_figure, plain_ticks, share_legend, sign
-from fastls.experiments.reporting.tables import judge_better, median_interval
-from fastls.experiments.training.store import Run, RunStore
-from fastls.experiments.training.sweeps import Protocol
-from fastls.experiments.training.training import PASSES, Training, load_data_of, make_header, synchronize
-from fastls.models.multitask import MultiTaskModel, task_loss
+from fastls.experiments.training.store import Run
+from fastls.experiments.training.training import PASSES, Training
 
 METHODS = ("SGD", "BLS", "FBLS")
 RIVALS = ("SGD", "BLS")
 
 
 @dataclass(frozen=True)
-class ShareConfig:
-    """A measurement of steps over models of different shares; its hash is the key of the stored run.
+class ShareTiming(Measurement):
+    """Steps over models of different shares: a row per model, round and method.
+
+    A row holds the ``seconds`` of the method's step, its counted passes, and ``seconds_<pass>`` of one pass each,
+    measured in the same round.
 
     Attributes:
-        protocol: data, batch size and device, and the model's other options.
         layers: of the encoder, with decoders of the width `decoder_width`.
         decoder_widths: with an encoder of the fewest of `layers`.
         rounds: measured steps per model and method.
         lr: of SGD.
     """
 
-    protocol: Protocol
+    name: ClassVar[str] = "encoder-share"
     layers: tuple[int, ...]
     decoder_width: int
     decoder_widths: tuple[int, ...]
@@ -50,13 +51,9 @@ class ShareConfig:
     lr: float
 
     @property
-    def label(self) -> str:
-        return f"{self.protocol.dataset}-encoder-share"
-
-    @property
     def identity(self) -> dict:
         models = [list(model) for model in self.models]
-        return TimingConfig(self.protocol, self.rounds, METHODS, self.lr).identity | {"models": models}
+        return Timing(self.setting, self.rounds, METHODS, self.lr).identity | {"models": models}
 
     @property
     def models(self) -> list[tuple[str, int, int]]:
@@ -64,77 +61,16 @@ class ShareConfig:
         by_layers = [("layers", layers, self.decoder_width) for layers in self.layers]
         return by_layers + [("decoder_width", min(self.layers), width) for width in self.decoder_widths]
 
-    def timing(self, layers: int, decoder_width: int) -> TimingConfig:
-        options = dict(self.protocol.model_options) | {"layers": layers, "decoder_width": decoder_width}
-        protocol = replace(self.protocol, model_options=tuple(options.items()))
-        return TimingConfig(protocol, self.rounds, METHODS, self.lr)
-
-
-def execute_share(config: ShareConfig, store: RunStore) -> Run:
-    """Measure, save whole, and return a run with a row per model, round and method; nothing is measured twice.
-
-    A row holds the ``seconds`` of the method's step, its counted passes, and ``seconds_<pass>`` of one pass each,
-    measured in the same round.
-
-    Raises:
-        StoreError: the stored file is corrupt.
-        DataError: the data set is missing or damaged.
-    """
-    return store.get_or_make(config.label, config.identity, lambda: _measure_share(config))
-
-
-def _measure_share(config: ShareConfig) -> tuple[dict, list[dict]]:
-    size = config.protocol
-    data = load_data_of(size)
-    rows = []
-    for varied, layers, decoder_width in tqdm(config.models, desc="encoder's share", unit="model"):
-        model = {"varied": varied, "layers": layers, "decoder_width": decoder_width}
-        rows += [model | row for row in _measure_model(config.timing(layers, decoder_width), data)]
-    return make_header(data, size.device), rows
-
-
-def _measure_model(timing: TimingConfig, data: MultiTaskData) -> list[dict]:
-    trainings = {method: Training(timing.method_config(method), data) for method in METHODS}
-    rows = []
-    for turn in range(timing.rounds + 1):  # the first warms up
-        passes = measure_passes(trainings["FBLS"])
-        for method in turned(METHODS, turn):
-            records, seconds = trainings[method].train_epoch(turn + 1)
-            row = {"round": turn, "method": method, "seconds": round(seconds / len(records), 5)}
-            rows.append(row | count_passes(trainings[method], records) | passes)
-    return [row for row in rows if row["round"] > 0]
-
-
-def measure_passes(training: Training) -> dict[str, float]:
-    """Seconds of one pass each, ``seconds_encoder_forward`` and so on: means over a round's batches; nothing moves."""
-    train, config = training.data.train, training.config
-    batches = train.batches(torch.arange(len(train)), config.batch_size, training=True)
-    training.model.train()
-    seconds = [_time_passes(training.model, inputs, targets, config.device) for inputs, targets in batches]
-    return {f"seconds_{name}": round(mean, 6) for name, mean in pd.DataFrame(seconds).mean().items()}
-
-
-def _time_passes(model: MultiTaskModel, inputs, targets: dict[str, Tensor], device: str) -> dict[str, float]:
-    times = [_now(device)]
-    z = model.encoder(inputs)
-    times.append(_now(device))
-    copies = [z.detach().requires_grad_() for _ in model.tasks]
-    decoders = zip(model.decoders.items(), copies, strict=True)
-    losses = [task_loss(model, task, decoder(copy), targets) for (task, decoder), copy in decoders]
-    times.append(_now(device))
-    owned = [parameter for decoder in model.decoders.values() for parameter in trainable(decoder).values()]
-    latent = torch.autograd.grad(sum(losses), [*copies, *owned])[0]
-    times.append(_now(device))
-    torch.autograd.grad(z, list(trainable(model.encoder).values()), latent, allow_unused=True)
-    times.append(_now(device))
-    encoder_forward, all_forward, all_backward, encoder_backward = np.diff(times)
-    decoder_forward, decoder_backward = all_forward / len(losses), all_backward / len(losses)
-    return dict(zip(PASSES, (encoder_forward, encoder_backward, decoder_forward, decoder_backward), strict=True))
-
-
-def _now(device: str) -> float:
-    synchronize(device)
-    return time.perf_counter()
+    def measure(self, data: MultiTaskData) -> list[dict]:
+        rows = []
+        for varied, layers, decoder_width in tqdm(self.models, desc="encoder's share", unit="model"):
+            sizes = {"layers": layers, "decoder_width": decoder_width}
+            options = tuple((dict(self.setting.model_options) | sizes).items())
+            timing = Timing(replace(self.setting, model_options=options), self.rounds, METHODS, self.lr)
+            trainings = {method: Training(timing.method_config(method), data) for method in METHODS}
+            measured = time_in_turn(trainings, range(self.rounds + 1), lambda: measure_passes(trainings["FBLS"]))  # noqa: B023
+            rows += [{"varied": varied} | sizes | row for row in measured if row["round"] > 0]  # the first warms up
+        return [row | {"seconds": round(row["seconds"] / row["steps"], 5)} for row in rows]
 
 
 def compare_shares(run: Run) -> pd.DataFrame:
@@ -152,7 +88,7 @@ def compare_shares(run: Run) -> pd.DataFrame:
         share = float(encoder_share(rows, tasks=rows["decoder_backward"]).median())
         line = {"varied": varied, "layers": layers, "decoder_width": decoder_width, "share": share}
         for rival in RIVALS:
-            ratio, low, high = median_interval(measured["FBLS"] / measured[rival])
+            ratio, low, high = ratio_interval(measured["FBLS"] / measured[rival])
             line |= {f"FBLS / {rival}": ratio, f"low, {rival}": low, f"high, {rival}": high}
             line[f"predicted, {rival}"] = float((predicted["FBLS"] / predicted[rival]).median())
         trials = rows.groupby("method")["trials"].mean()
@@ -160,29 +96,21 @@ def compare_shares(run: Run) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def encoder_share(rows: pd.DataFrame, tasks) -> pd.Series:
-    """Share of the encoder in one forward and backward of the whole model, a value a row of `measure_passes`."""
-    encoder = rows["seconds_encoder_forward"] + rows["seconds_encoder_backward"]
-    decoders = tasks * (rows["seconds_decoder_forward"] + rows["seconds_decoder_backward"])
-    return encoder / (encoder + decoders)
-
-
-def judge_shares(table: pd.DataFrame, rival: str) -> dict:
-    """Claim 2: FBLS saves more at the largest share than at the smallest; the interval is from end to end of theirs."""
+def judge_shares(table: pd.DataFrame, data: str, rival: str) -> ClaimRow:
+    """Claim 2: FBLS saves more at the largest share than at the smallest: the logarithm of the quotient is below 0."""
     small, large = (table.loc[table["share"].agg(which)] for which in ("idxmin", "idxmax"))
-    low = large[f"low, {rival}"] - small[f"high, {rival}"]
-    high = large[f"high, {rival}"] - small[f"low, {rival}"]
-    return {
-        "claim": 2,
-        "statement": f"FBLS / {rival} is lower where the encoder's share is larger",
-        "measured": f"{large[f'FBLS / {rival}']:.2f} at a share of {large['share']:.3f}, "
-        f"{small[f'FBLS / {rival}']:.2f} at {small['share']:.3f}",
-        "difference": large[f"FBLS / {rival}"] - small[f"FBLS / {rival}"],
-        "low": low,
-        "high": high,
-        "n": int(table["n"].min()),
-        "verdict": judge_better(low, high),
-    }
+    n = int(table["n"].min())
+    ends = [np.log(row[[f"FBLS / {rival}", f"low, {rival}", f"high, {rival}"]].astype(float)) for row in (large, small)]
+    errors = [(high - low) / 2 / stats.t.ppf(1 - LEVEL / 2, n - 1) for _, low, high in ends]
+    quotient = Estimate(ends[0].iloc[0] - ends[1].iloc[0], float(np.hypot(*errors)), n - 1, n)
+    verdict, p = decide(quotient, 0.0, 0.0)
+    values = (large[f"FBLS / {rival}"], small[f"FBLS / {rival}"], quotient.value, *quotient.interval, n)
+    note = (
+        f"at an encoder's share of {large['share']:.3f}, against a share of {small['share']:.3f}; log of the quotient"
+    )
+    return ClaimRow(
+        "2", data, f"FBLS / {rival}", "itself at a smaller share", "seconds", *values, p, verdict, True, None, note
+    )
 
 
 # what varies -> label, style: black and brown, since the colours of the methods mean something else

@@ -4,8 +4,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fastls.experiments.reporting.frames import tell_seeds
+from fastls.experiments.reporting.intervals import ratio_interval
 from fastls.experiments.reporting.style import CONSTANT_ANSWER, line_style, new_figure, share_legend, sign, whole_epochs
-from fastls.experiments.reporting.tables import median_interval, seconds_by_round
+from fastls.experiments.reporting.tables import seconds_by_round
 from fastls.experiments.training.store import Run
 
 LATENT = ("MGDA-UB", "FBLS")
@@ -24,7 +25,7 @@ def compare_readings(run: Run, printed: dict, tasks: int) -> pd.DataFrame:
     for method in LATENT:
         share = printed[method] / printed["SGD"]
         for reading, forwards in (("SGD", 1), ("SGD, T forwards", tasks)):
-            ratio, low, high = median_interval(seconds[method] / seconds[reading])
+            ratio, low, high = ratio_interval(seconds[method] / seconds[reading])
             cost = forwards + 2 * tasks
             table.append(
                 {

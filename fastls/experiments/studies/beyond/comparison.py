@@ -1,50 +1,51 @@
 """Beyond the paper: which runs are compared, and how searches without a bound stand beside tuned constant steps."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from fastls.experiments.measuring.timing import TimingConfig, execute_timing
+from fastls.experiments.measuring.timing import Timing
+from fastls.experiments.reporting.comparisons import compare_cost
 from fastls.experiments.reporting.frames import to_frame
-from fastls.experiments.reporting.tables import compare_cost, mean_interval, median_interval, seconds_by_round
-from fastls.experiments.training.candidates import CHANGES, SEQUENTIAL
+from fastls.experiments.reporting.intervals import mean_interval, ratio_interval
+from fastls.experiments.reporting.tables import seconds_by_round
 from fastls.experiments.training.config import RunConfig
 from fastls.experiments.training.parallel import run_all
 from fastls.experiments.training.store import Run, RunStore
-from fastls.experiments.training.sweeps import FREE_RUNS, LR_UB, SEARCH, Protocol, block_run, gain_run
+from fastls.experiments.training.sweeps import FREE_RUNS, LR_UB, SEARCH, Sweep, block_run, gain_run
 from fastls.experiments.training.training import PASSES
 
 CONSTANT = ("EqualWeight", "MGDA-UB")
 FREE = tuple(FREE_RUNS)
-DOUBLED = "from twice the last step"
 REPEATED = 2  # so many of the best constant steps are repeated with every seed
 MARGIN = 0.03
 WITHIN = f"within {100 * MARGIN:.0f} %"
 MOST_COST = 1.10  # of a step, in steps of EqualWeight
 
 
-def run_comparison(protocol: Protocol, store: RunStore, jobs: int) -> list[Run]:
+def run_comparison(sweep: Sweep, store: RunStore, jobs: int) -> list[Run]:
     """Constant steps of EqualWeight and MGDA-UB, FBLS with its bound, and the searches without one.
 
     Every constant step is run with the first seed; the `REPEATED` best of each method, by final test loss, with all.
     """
-    first = [protocol.run(method, step, seed=0) for method in CONSTANT for step in protocol.step_sizes]
+    first = [sweep.run(method, step, seed=0) for method in CONSTANT for step in sweep.step_sizes]
     runs = run_all(first, store, jobs)
     final = to_frame(runs).query("final")
     again = [
-        protocol.run(method, step, seed)
+        sweep.run(method, step, seed)
         for method in CONSTANT
         for step in final[final["variant"] == method].nsmallest(REPEATED, "test_loss")["lr"]
-        for seed in range(1, protocol.seeds)
+        for seed in range(1, sweep.seeds)
     ]
     searches = [
         run
-        for seed in range(protocol.seeds)
+        for seed in range(sweep.seeds)
         for run in (
-            *(make(protocol, seed) for make in FREE_RUNS.values()),
-            protocol.run("FBLS", LR_UB, seed, **SEARCH),
+            *(make(sweep, seed) for make in FREE_RUNS.values()),
+            sweep.run("FBLS", LR_UB, seed, **SEARCH),
         )
     ]
     return runs + run_all([*again, *searches], store, jobs)
@@ -92,14 +93,14 @@ def compare_with_tuned(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def execute_cost(protocol: Protocol, steps: int, rounds: int, store: RunStore) -> Run:
+def time_searches(sweep: Sweep, steps: int, rounds: int) -> Timing:
     """EqualWeight, MGDA-UB, FBLS and the searches without a bound, timed in turn: some steps a round.
 
-    Constant steps take the smallest of the protocol, with which none diverges; their time does not depend on it.
+    Constant steps take the smallest of the sweep, with which none diverges; their time does not depend on it.
     """
-    small = replace(protocol, n_train=steps * protocol.batch_size)
+    few = replace(sweep.setting, n_train=steps * sweep.batch_size)
     methods = ("EqualWeight", "MGDA-UB", "FBLS", *FREE)
-    return execute_timing(TimingConfig(small, rounds, methods, min(protocol.step_sizes)), store)
+    return Timing(few, rounds, methods, min(sweep.step_sizes), sweep.epochs)
 
 
 def compare_costs(run: Run) -> pd.DataFrame:
@@ -108,24 +109,28 @@ def compare_costs(run: Run) -> pd.DataFrame:
     counted = rows.groupby("method")[["trials", *PASSES]].mean().rename(columns=lambda name: name.replace("_", " "))
     table = []
     for method in ("MGDA-UB", "FBLS", *FREE):
-        ratio, low, high = median_interval(seconds[method] / seconds["EqualWeight"])
+        ratio, low, high = ratio_interval(seconds[method] / seconds["EqualWeight"])
         times = {"ms a step": 1000 * seconds[method].median() / rows["steps"].iloc[0], "/ EqualWeight": ratio}
-        judged = compare_cost(run, method, "EqualWeight", MOST_COST)
-        verdict = {"n": len(seconds), f"at most {MOST_COST:.2f}": judged["verdict"]}
+        judged = compare_cost(run, "", method, "EqualWeight", MOST_COST)
+        verdict = {"n": len(seconds), f"at most {MOST_COST:.2f}": str(judged.verdict)}
         table.append({"method": method} | times | {"low": low, "high": high} | verdict | counted.loc[method].to_dict())
     return pd.DataFrame(table)
 
 
 def find_tuned(final: pd.DataFrame, rival: str) -> tuple[float, pd.Series]:
-    """The best constant step of a rival, and its final test losses by seed."""
+    """The best constant step of a rival, and its final test losses by seed; NaN where every step diverged."""
     losses = final[final["variant"] == rival].pivot(index="seed", columns="lr", values="test_loss")
-    step = losses.dropna(axis="columns").mean().idxmin()
-    return float(step), losses[step]
+    means = losses.dropna(axis="columns").mean()
+    if means.empty:
+        return math.nan, pd.Series(math.nan, index=losses.index)
+    return float(means.idxmin()), losses[means.idxmin()]
 
 
 def judge_margin(ratio: float, low: float, high: float) -> str:
     """ "holds" where the ratio's interval ends at most `MARGIN` above 1, "does not hold" where it begins above, else
-    "undecided", as with one seed, with the side that the mean is on."""
+    "undecided", as with one seed, with the side that the mean is on; or why there is no ratio."""
+    if math.isnan(ratio):
+        return "undecided, every step of the rival diverged"
     if high <= 1 + MARGIN:
         return "holds"
     if low > 1 + MARGIN:
@@ -134,73 +139,30 @@ def judge_margin(ratio: float, low: float, high: float) -> str:
 
 
 def sensitivity_runs(
-    protocol: Protocol, bounds: Sequence[float], betas: Sequence[float], batch_sizes: Sequence[int], scales
+    sweep: Sweep, bounds: Sequence[float], betas: Sequence[float], batch_sizes: Sequence[int], scales
 ) -> dict[str, list[RunConfig]]:
     """What is varied -> runs: bound or step size, β, batch size, scale of z, reduction, direction; with every seed.
 
     EqualWeight has 0.1 where its step is not what is varied, FBLS its bound of 1.
     """
     runs = {"bound": [], "beta": [], "batch_size": [], "latent_scale": [], "loss": [], "direction": []}
-    for seed in range(protocol.seeds):
+    for seed in range(sweep.seeds):
         for bound in bounds:
-            plain = protocol.run("FBLS", bound, seed, **SEARCH)
-            decayed = replace(plain, decay_every=protocol.decay_every)
-            runs["bound"] += [protocol.run("EqualWeight", bound, seed), plain, decayed]
-            runs["bound"] += [gain_run(protocol, seed, bound)]
-        runs["bound"] += [block_run(protocol, seed)]
-        runs["beta"] += [make(protocol, seed, beta=beta) for beta in betas for make in (gain_run, block_run)]
+            plain = sweep.run("FBLS", bound, seed, **SEARCH)
+            decayed = replace(plain, decay_every=sweep.decay_every)
+            runs["bound"] += [sweep.run("EqualWeight", bound, seed), plain, decayed]
+            runs["bound"] += [gain_run(sweep, seed, bound)]
+        runs["bound"] += [block_run(sweep, seed)]
+        runs["beta"] += [make(sweep, seed, beta=beta) for beta in betas for make in (gain_run, block_run)]
         for size in batch_sizes:
-            runs["batch_size"] += _all_methods(replace(protocol, batch_size=size), seed)
+            runs["batch_size"] += _all_methods(replace(sweep, batch_size=size), seed)
         for scale in scales:
             options = {"model_options": (("latent_scale", scale),) if scale != 1 else ()}
-            runs["latent_scale"] += _all_methods(replace(protocol, **options), seed)
-        runs["loss"] += _all_methods(replace(protocol, model_options=(("reduction", "sum"),)), seed)
+            runs["latent_scale"] += _all_methods(replace(sweep, **options), seed)
+        runs["loss"] += _all_methods(replace(sweep, model_options=(("reduction", "sum"),)), seed)
         for direction in ("mgda", "mean", "edm"):
-            runs["direction"] += [replace(make(protocol, seed), direction=direction) for make in (gain_run, block_run)]
+            runs["direction"] += [replace(make(sweep, seed), direction=direction) for make in (gain_run, block_run)]
     return runs
-
-
-def candidate_runs(protocol: Protocol) -> list[RunConfig]:
-    """What candidates change, FBLS+gain and BlockFBLS, and every candidate; with every seed.
-
-    To begin at twice the last step is an option of the module itself, and beside the candidates for comparison.
-    """
-    runs = []
-    for seed in range(protocol.seeds):
-        plain, block = gain_run(protocol, seed), block_run(protocol, seed)
-        runs += [plain, block, replace(block, candidate=SEQUENTIAL)]
-        runs += [FREE_RUNS["FBLS+gain+doubling"](protocol, seed)]
-        runs += [replace(plain, candidate=name) for name in CHANGES]
-    return runs
-
-
-def compare_candidates(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a candidate: final test loss, its ratio to that of what it changes, seed by seed, trials a step, verdict.
-
-    The ratio is a geometric mean with the 95 % t-interval of its logarithm, since some are a hundred times others.
-    "better" where the interval ends below 1, "worse" where it begins above or a run diverged, else "undecided".
-    """
-    frame = frame.assign(
-        candidate=frame["candidate"].fillna("none").mask(frame["growth"].notna(), DOUBLED),
-        variant=frame["variant"].str.removesuffix("+doubling"),
-    )
-    final = frame[frame["final"]]
-    counted = frame.rename(columns={"decoder_forward": "decoder forward"})
-    means = counted.groupby(["variant", "candidate"])[["trials", "decoder forward", "accepted"]].mean()
-    rows = []
-    for (variant, candidate), part in final.groupby(["variant", "candidate"], sort=False):
-        losses = part.set_index("seed")["test_loss"]
-        plain = final[(final["variant"] == variant) & (final["candidate"] == "none")].set_index("seed")["test_loss"]
-        ratio, low, high = np.exp(mean_interval(np.log(losses / plain)))
-        diverged = int(losses.isna().sum())
-        verdict = "worse" if diverged or low > 1 else "better" if high < 1 else "undecided"
-        row = {"search": variant, "change": candidate, "test loss": losses.mean(), "diverged": diverged}
-        row |= {"test error": part["test_error"].mean(), "n": len(part)}
-        row |= means.loc[variant, candidate].to_dict()
-        if candidate != "none":
-            row |= {"ratio": ratio, "low": low, "high": high, "verdict": verdict}
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def with_latent_scale(frame: pd.DataFrame) -> pd.DataFrame:
@@ -230,6 +192,6 @@ def compare_spread(parts: dict[str, pd.DataFrame], columns: dict[str, str]) -> p
     return pd.DataFrame(spread)
 
 
-def _all_methods(protocol: Protocol, seed: int) -> list[RunConfig]:
-    searches = [gain_run(protocol, seed), block_run(protocol, seed), protocol.run("FBLS", LR_UB, seed, **SEARCH)]
-    return [protocol.run("EqualWeight", 0.1, seed), *searches]
+def _all_methods(sweep: Sweep, seed: int) -> list[RunConfig]:
+    searches = [gain_run(sweep, seed), block_run(sweep, seed), sweep.run("FBLS", LR_UB, seed, **SEARCH)]
+    return [sweep.run("EqualWeight", 0.1, seed), *searches]

@@ -66,7 +66,8 @@ def draw_curves(frames: dict[str, pd.DataFrame], source: str) -> tuple[Figure, p
             look = style.line_style(method) | {"label": method} | style.spread_markers(len(table))
             style.draw_with_band(panel, table["mean"], table["low"], table["high"], look)
             drawn.append(table.reset_index().assign(dataset=name, variant=method, step=best.get(method)))
-        steps = ", ".join(f"{rival} {step:g}" for rival, step in best.items())
+        said = {rival: "diverged at every step" if np.isnan(step) else f"{step:g}" for rival, step in best.items()}
+        steps = ", ".join(f"{rival} {step}" for rival, step in said.items())
         panel.set_title(f"{TITLES[name]}\n{steps}", fontsize=8)
         panel.set(xlabel="epoch", yscale="log")
     style.plain_ticks(panels[0])

@@ -1,52 +1,32 @@
 """What the gain of the encoder is good for and what it cannot see: two examples, and steps watched from outside."""
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import islice
+from typing import ClassVar
 
 import pandas as pd
 import torch
 
-from fastls.algorithms.block_search import GROWTH, GUARD, BlockFBLS
+from fastls.algorithms.block_search import GROWTH, BlockFBLS
 from fastls.algorithms.directions import compute_gramian, weigh
 from fastls.algorithms.line_search import Backtracking
 from fastls.algorithms.optimizers import FBLS
 from fastls.algorithms.spaces import Evaluation, LatentSpace
-from fastls.experiments.training.store import Run, RunStore
-from fastls.experiments.training.sweeps import Protocol
-from fastls.experiments.training.training import load_data_of, make_header
-from fastls.models.lenet import lenet
+from fastls.datasets.common import MultiTaskData
+from fastls.experiments.measuring.measurement import Measurement, changed
+from fastls.experiments.training.config import RunConfig
+from fastls.experiments.training.sweeps import FREE_RUNS, Sweep
+from fastls.experiments.training.training import Training
 from fastls.models.multitask import MultiTaskModel, task_loss
-from fastls.models.quadratic import scalar_chain
 
-
-def start_gain(model: MultiTaskModel) -> FBLS:
-    """FBLS with the gain as in the comparison: β = 0.3, each search from 1.1 times its last step."""
-    return FBLS(model, GUARD, line_search=Backtracking(0.3, growth=GROWTH), match_gain=True)
-
-
-WATCHED = {"BlockFBLS": BlockFBLS, "FBLS+gain": start_gain}
-ON_THE_CHAIN = {"FBLS": FBLS, "FBLS+gain": partial(FBLS, match_gain=True), "BlockFBLS": BlockFBLS}
-
-
-def sweep_scalar_chain(factors: Sequence[float], steps: int, methods: Iterable[str] = ON_THE_CHAIN) -> pd.DataFrame:
-    """Loss of z = cθ, L = z²/2, after some steps of each method, names of `ON_THE_CHAIN`, for every c.
-
-    Infinite where it overflowed.
-    """
-    rows = []
-    for c in factors:
-        for method in methods:
-            model = scalar_chain(float(c), 1.0)
-            optimizer = ON_THE_CHAIN[method](model)
-            try:
-                for _ in range(steps):
-                    optimizer.step(None, dict.fromkeys(model.tasks))
-                loss = (c * model.encoder.theta.item()) ** 2 / 2
-            except FloatingPointError:
-                loss = float("inf")
-            rows.append({"c": float(c), "method": method, "loss": loss})
-    return pd.DataFrame(rows)
+# What the keys of committed runs do not hold, since the searches were these: see `changed`.
+_GAIN = {"gamma": 0.5, "floor": 1e-10, "form": 6, "start": "previous", "match_gain": True}
+_RUN = {"lr": 1000.0, "epochs": 1, "seed": 0, "direction": "mgda"}
+COMMITTED = {
+    "BlockFBLS": _RUN | {"method": "BlockFBLS", "beta": 0.4},
+    "FBLS+gain": _RUN | _GAIN | {"method": "FBLS", "beta": 0.3},
+}
 
 
 class Square(torch.nn.Module):
@@ -118,23 +98,42 @@ def watch_steps(optimizer: FBLS | BlockFBLS, batches: Iterable, every: int) -> p
     return pd.DataFrame(rows)
 
 
-def execute_watch(protocol: Protocol, steps: int, every: int, store: RunStore) -> Run:
-    """`watch_steps` of BlockFBLS and of FBLS with the gain on LeNet, kept like any run, with a column ``method``."""
-    names = ("dataset", "source", "n_train", "batch_size", "device")
-    identity = {name: getattr(protocol, name) for name in names} | {"watched": steps, "every": every}
+@dataclass(frozen=True)
+class Watch(Measurement):
+    """`watch_steps` of BlockFBLS and of FBLS with the gain, with a column ``method``.
 
-    def make() -> tuple[dict, list[dict]]:
-        data = load_data_of(protocol)
-        order = torch.arange(len(data.train)).repeat(-(-steps * protocol.batch_size // len(data.train)))
-        batches = list(islice(data.train.batches(order, protocol.batch_size, training=True), steps))
+    Attributes:
+        steps: that each takes.
+        every: of how many steps one is looked at.
+    """
+
+    name: ClassVar[str] = "watched"
+    steps: int
+    every: int
+
+    @property
+    def identity(self) -> dict:
+        data = {name: value for name, value in self.setting.identity.items() if name != "n_test"}
+        searches = {method: self._search(config) for method, config in self.runs.items()}
+        return data | {"watched": self.steps, "every": self.every} | changed(searches, COMMITTED)
+
+    @property
+    def runs(self) -> dict[str, RunConfig]:
+        sweep = Sweep(**vars(self.setting), epochs=1, seeds=1)
+        return {method: FREE_RUNS[method](sweep, seed=0) for method in COMMITTED}
+
+    def _search(self, config: RunConfig) -> dict:
+        """What a run is beside its setting."""
+        return {name: value for name, value in config.identity.items() if name not in vars(self.setting)}
+
+    def measure(self, data: MultiTaskData) -> list[dict]:
+        order = torch.arange(len(data.train)).repeat(-(-self.steps * self.setting.batch_size // len(data.train)))
+        batches = list(islice(data.train.batches(order, self.setting.batch_size, training=True), self.steps))
         rows = []
-        for method, start in WATCHED.items():
-            torch.manual_seed(0)
-            watched = watch_steps(start(lenet().to(protocol.device)), batches, every)
+        for method, config in self.runs.items():
+            watched = watch_steps(Training(config, data).optimizer, batches, self.every)
             rows += watched.assign(method=method).to_dict("records")
-        return make_header(data, protocol.device), rows
-
-    return store.get_or_make(f"{protocol.dataset}-watched", identity, make)
+        return rows
 
 
 def measure_cosine(optimizer: FBLS | BlockFBLS, inputs, targets) -> float:

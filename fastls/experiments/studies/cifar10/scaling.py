@@ -1,76 +1,56 @@
 """What a step costs against the number of tasks: the parameter-space methods grow with T, the latent ones hardly."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from fastls.experiments.measuring.timing import METHODS, TimingConfig, count_passes, turned
+from fastls.datasets.common import MultiTaskData
+from fastls.experiments.measuring.measurement import Measurement
+from fastls.experiments.measuring.timing import METHODS, Timing, time_in_turn
 from fastls.experiments.reporting.style import draw_with_band, line_style, new_figure, share_legend, sign
-from fastls.experiments.training.config import RunConfig
-from fastls.experiments.training.store import Run, RunStore
-from fastls.experiments.training.sweeps import Protocol
-from fastls.experiments.training.training import Training, load_data_of, make_header
+from fastls.experiments.training.store import Run
+from fastls.experiments.training.training import Training, load_data_of
 
 
 @dataclass(frozen=True)
-class ScalingConfig:
-    """An interleaved timing of single steps at several numbers of tasks; its hash is the key of the stored run.
+class TaskScaling(Measurement):
+    """Single steps at several numbers of tasks, timed in turn: a row per T, round and method.
+
+    For each T the methods take one step a round on the same batch, each on a network of its own, after one to warm up.
 
     Attributes:
-        protocol: data, batch size, device and options; its sweep is not used.
         tasks: numbers of tasks T, which loader and model take as the option ``tasks``.
         rounds: measured steps per method and T.
     """
 
-    protocol: Protocol
+    name: ClassVar[str] = "scaling"
     tasks: tuple[int, ...]
     rounds: int
 
     @property
-    def label(self) -> str:
-        return f"{self.protocol.dataset}-scaling"
-
-    @property
     def identity(self) -> dict:
-        identity = TimingConfig(self.protocol, self.rounds).identity | {"tasks": list(self.tasks)}
+        identity = Timing(self.setting, self.rounds).identity | {"tasks": list(self.tasks)}
         return {name: value for name, value in identity.items() if name != "n_train"}
 
-    def method_config(self, method: str, tasks: int) -> RunConfig:
-        options = (*self.protocol.model_options, ("tasks", tasks))
-        return TimingConfig(replace(self.protocol, model_options=options), self.rounds).method_config(method)
+    def load(self) -> MultiTaskData:
+        """One batch, whatever `n_train` is, with the targets of all tasks; a network takes those of its own."""
+        options = (*self.setting.data_options, ("tasks", max(self.tasks)))
+        batch_size = self.setting.batch_size
+        return load_data_of(replace(self.setting, n_train=batch_size, n_test=1, data_options=options))
 
-
-def execute_scaling(config: ScalingConfig, store: RunStore) -> Run:
-    """Measure, save whole, and return a run with a row per T, round and method; nothing is measured twice.
-
-    For each T the methods take one step in turn on the same batch, each on a network of its own, after one step to
-    warm up; the order turns from round to round.
-
-    Raises:
-        StoreError: the stored file is corrupt.
-        DataError: the data set is missing or damaged.
-    """
-    return store.get_or_make(config.label, config.identity, lambda: _measure(config))
-
-
-def _measure(config: ScalingConfig) -> tuple[dict, list[dict]]:
-    size = config.protocol
-    options = (*size.data_options, ("tasks", max(config.tasks)))  # a network takes the targets of its tasks
-    data = load_data_of(replace(size, data_options=options))
-    batch = replace(data, train=data.train.first(size.batch_size))
-    rows = []
-    for tasks in tqdm(config.tasks, desc="scaling", unit="T"):
-        trainings = {method: Training(config.method_config(method, tasks), batch) for method in METHODS}
-        for training in trainings.values():
-            training.train_epoch(0)
-        for turn in range(config.rounds):
-            for method in turned(METHODS, turn):
-                records, seconds = trainings[method].train_epoch(turn + 1)
-                row = {"tasks": tasks, "round": turn, "method": method, "seconds": round(seconds, 5)}
-                rows.append(row | count_passes(trainings[method], records))
-    return make_header(data, size.device), rows
+    def measure(self, data: MultiTaskData) -> list[dict]:
+        rows = []
+        for tasks in tqdm(self.tasks, desc="scaling", unit="T"):
+            options = (*self.setting.model_options, ("tasks", tasks))
+            timing = Timing(replace(self.setting, model_options=options), self.rounds)
+            trainings = {method: Training(timing.method_config(method), data) for method in METHODS}
+            for training in trainings.values():
+                training.train_epoch(0)
+            rows += [{"tasks": tasks} | row for row in time_in_turn(trainings, range(self.rounds))]
+        return rows
 
 
 def draw_scaling(run: Run, source: str) -> tuple[Figure, pd.DataFrame]:

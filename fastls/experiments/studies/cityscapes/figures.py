@@ -80,8 +80,10 @@ def label_lines(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, dict]]:
         styles[label] = line_style("SGD") | {"color": shade, "marker": marker}
     equal = frame[frame["variant"] == "EqualWeight"]
     best = find_best_step(frame[frame["final"]], "EqualWeight")
-    label = f"EqualWeight {best:g} (best of {equal['lr'].nunique()})"
-    parts.append(equal[equal["lr"] == best].assign(label=label))
+    shown, said = (equal["lr"].min(), "smallest") if best is None else (best, "best")
+    said += f" of {equal['lr'].nunique()}{', all diverged' if best is None else ''}"
+    label = f"EqualWeight {shown:g} ({said})"
+    parts.append(equal[equal["lr"] == shown].assign(label=label))
     styles[label] = line_style("EqualWeight")
     for name in ("FBLS", "FBLS+decay"):
         parts.append(frame[frame["variant"] == name].assign(label=name))

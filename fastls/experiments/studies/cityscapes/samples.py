@@ -2,47 +2,56 @@
 
 import base64
 import zlib
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from fastls.datasets.cityscapes import MEAN, STD
-from fastls.datasets.common import Split
+from fastls.datasets.common import MultiTaskData, Split
 from fastls.datasets.scene_files import IGNORE
+from fastls.experiments.measuring.measurement import Measurement
 from fastls.experiments.training.config import RunConfig
-from fastls.experiments.training.store import Run, RunStore
-from fastls.experiments.training.training import Training, load_data_of, make_header
+from fastls.experiments.training.store import Run
+from fastls.experiments.training.training import Training, load_data_of
 from fastls.models.multitask import MultiTaskModel
 
 UNKNOWN = 255  # code of a value that is not known
 
 
-def store_predictions(config: RunConfig, store: RunStore, count: int = 3) -> Run:
+@dataclass(frozen=True)
+class Predictions(Measurement):
     """The first test images with truth and prediction, a row each; trains the network of a run once more, to its end.
 
     A row holds maps by name, packed by `pack`: "image" (3, H, W), "semantic", "instance" and "disparity", and the
     last three again as ``predicted_<task>``. A run that diverges has the predictions of its last finite parameters.
 
-    Args:
-        config: the run, of which seed and sizes decide all.
-        store: where the images are kept.
+    Attributes:
+        setting: the run, of which seed and sizes decide all.
         count: number of images.
     """
-    label, key = f"{config.dataset}-predictions", config.identity | {"count": count}
-    return store.get_or_make(label, key, lambda: _train_and_predict(config, count))
 
+    setting: RunConfig
+    name: ClassVar[str] = "predictions"
+    count: int = 3
 
-def _train_and_predict(config: RunConfig, count: int) -> tuple[dict, list[dict]]:
-    data = load_data_of(config)
-    training = Training(config, data)
-    try:
-        for epoch in range(config.epochs):
-            training.train_epoch(epoch + 1)
-            training.scheduler.step()
-    except FloatingPointError:
-        pass  # the network is as it was before the step that failed
-    rows = predict(training.model, data.test.first(count))
-    return make_header(data, config.device), rows
+    @property
+    def identity(self) -> dict:
+        return self.setting.identity | {"count": self.count}
+
+    def load(self) -> MultiTaskData:
+        return load_data_of(self.setting)
+
+    def measure(self, data: MultiTaskData) -> list[dict]:
+        training = Training(self.setting, data)
+        try:
+            for epoch in range(self.setting.epochs):
+                training.train_epoch(epoch + 1)
+                training.scheduler.step()
+        except FloatingPointError:
+            pass  # the network is as it was before the step that failed
+        return predict(training.model, data.test.first(self.count))
 
 
 @torch.no_grad()

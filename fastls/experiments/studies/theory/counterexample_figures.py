@@ -20,7 +20,7 @@ def draw_gain_sweep(table: pd.DataFrame, steps: int, source: str) -> tuple[Figur
     """Loss after `steps` steps on z = cθ against c, beside the gain that the first step reports.
 
     Args:
-        table: of `counterexamples.sweep_gain`.
+        table: of `counterexamples.sweep_scalar_chain`.
         steps: that it took.
         source: provenance.
     """

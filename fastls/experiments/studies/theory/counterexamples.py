@@ -4,48 +4,55 @@ A step along d_z in latent space becomes −η J Jᵀ d_z once it has gone throu
 The factor J Jᵀ, which equation (5) of the paper drops, stretches the step and turns it.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 import pandas as pd
 import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
+from fastls.algorithms.block_search import BlockFBLS
 from fastls.algorithms.directions import compute_gramian, mgda
 from fastls.algorithms.optimizers import BLS, FBLS
 from fastls.models.quadratic import scalar_chain
 
+METHODS = {"BLS": BLS, "FBLS": FBLS, "FBLS+gain": partial(FBLS, match_gain=True), "BlockFBLS": BlockFBLS}
 
-def sweep_gain(factors: Sequence[float], steps: int, start: float = 1.0, lr_ub: float = 1.0) -> pd.DataFrame:
-    r"""BLS and FBLS on z = cθ, L = z²/2, for every c of `factors`.
+
+def sweep_scalar_chain(factors: Sequence[float], steps: int, methods: Iterable[str]) -> pd.DataFrame:
+    r"""Searches on z = cθ, L = z²/2, from θ = 1, for every c of `factors`.
 
     The latent test accepts η whenever |1 − η| ≤ √(1 − 2ηβ), whatever c is; the step multiplies θ by 1 − ηc².
 
     Args:
         factors: values of c.
         steps: of each method.
-        start: θ at the first step.
-        lr_ub: bound of both searches.
+        methods: names of `METHODS`.
 
     Returns:
-        One row for each c and method: ``c``, ``method``, ``loss`` after the last step, ``step_size`` and ``gain`` of
-        the first step (NaN for BLS, which has none).
+        One row for each c and method: ``c``, ``method``, ``loss`` after the last step (infinite where it overflowed),
+        ``step_size`` and ``gain`` of the first step (NaN for BLS, which has none).
 
     Example:
-        >>> sweep_gain([1.0, 2.0], steps=2)[["c", "method", "loss"]].query("method == 'FBLS'")["loss"].tolist()
+        >>> sweep_scalar_chain([1.0, 2.0], steps=2, methods=["FBLS"])["loss"].tolist()
         [0.0, 162.0]
     """
     rows = []
     for c in factors:
-        for method in (BLS, FBLS):
-            model = scalar_chain(float(c), start)
-            optimizer = method(model, lr_ub)
-            targets = dict.fromkeys(model.tasks)
-            records = [optimizer.step(None, targets) for _ in range(steps)]
-            gain = float("nan") if records[0].gain is None else records[0].gain.item()
-            loss = (c * model.encoder.theta.item()) ** 2 / 2
-            rows.append({"c": float(c), "method": method.__name__, "loss": loss, "gain": gain})
-            rows[-1]["step_size"] = records[0].step_size
+        for method in methods:
+            model = scalar_chain(float(c))
+            optimizer, targets, records = METHODS[method](model), dict.fromkeys(model.tasks), []
+            try:
+                for _ in range(steps):
+                    records.append(optimizer.step(None, targets))
+                loss = (c * model.encoder.theta.item()) ** 2 / 2
+            except FloatingPointError:
+                loss = math.inf
+            first = records[0]
+            gain = math.nan if first.gain is None else float(first.gain)
+            rows.append({"c": float(c), "method": method, "loss": loss, "gain": gain, "step_size": first.step_size})
     return pd.DataFrame(rows)
 
 

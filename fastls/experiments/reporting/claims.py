@@ -1,0 +1,183 @@
+"""The paper's claims as typed rows: what was compared with what, by how much, how sure, and whether the row votes.
+
+A row is a test of one claim. It votes where it makes the paper's own comparison with the paper's own rival, and, for
+claims about where a training ends, at the paper's length; other rows are shown beside. Whatever is compared, a
+difference above 0 speaks against the claim.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fastls.experiments.reporting.intervals import LEVEL, Estimate, adjust_holm
+from fastls.experiments.reporting.tables import format_table, write_table
+
+MARGIN = 0.10  # "not worse": at most so much above the rival; "the printed ratio": at most so far from it
+RULES = (  # below every table of claims
+    "A difference above 0 speaks against the claim; its 95 % interval is of Student's t, over n seeds (unpaired, after "
+    "Welch) or over n rounds of times (of the logarithm of the ratio, taken round by round). Where a training ends is "
+    "the mean of its last five epochs, or of a quarter of a training below twenty epochs. *Not worse than the best "
+    f"constant step* holds where the interval ends at most {MARGIN:.0%} of the rival's value above it, and does not "
+    "hold where it begins above zero; *better*, *at most* and *settles* hold or fail with the whole interval; a "
+    f"printed ratio holds where the interval is within {MARGIN:.0%} of it. In between a row is undecided, and `needed` "
+    "says how many seeds would decide it at the spread seen. A search that diverged fails. A row votes where it makes "
+    "the paper's comparison with the paper's rival, for claims 3 to 5 on the paper's data at the paper's length; other "
+    "rows are shown beside."
+)
+
+
+class Verdict(StrEnum):
+    HOLDS = "holds"
+    FAILS = "does not hold"
+    UNDECIDED = "undecided"
+    CONDITION = "holds with a condition"
+    UNTESTED = "not tested at the paper's length"
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """One test of a claim.
+
+    Attributes:
+        claim: number of the claim in paper.yaml, such as "3" or "4a".
+        data: data set.
+        method, rival: whose `metric` are compared; the rival can be a limit or a printed ratio.
+        metric: what is compared.
+        ours, theirs: the two values.
+        difference, low, high: above 0 it speaks against the claim; 95 % interval, NaN with a single repetition.
+        n: repetitions, the smaller number of the two sides.
+        p: chance of a decision as clear as this one where nothing is to be decided, two-sided, for this row alone.
+        verdict: of this row alone: "holds", "does not hold" or "undecided".
+        votes: whether the row counts for the verdict on the claim.
+        needed: repetitions that would decide an undecided row at the spread seen; None where it is decided or unknown.
+        note: what a reader must know, such as the best step, missing seeds or runs that diverged.
+    """
+
+    claim: str
+    data: str
+    method: str
+    rival: str
+    metric: str
+    ours: float
+    theirs: float
+    difference: float
+    low: float
+    high: float
+    n: int
+    p: float
+    verdict: Verdict
+    votes: bool
+    needed: int | None = None
+    note: str = ""
+
+
+def decide(difference: Estimate, fails_above: float, holds_below: float) -> tuple[Verdict, float]:
+    """A verdict and its two-sided p.
+
+    "holds" where the interval ends below `holds_below`, "does not hold" where it begins above `fails_above`. Where both
+    are true, the difference is real and within the margin: it holds.
+    """
+    in_favour, against = difference.chance_below(holds_below), difference.chance_above(fails_above)
+    if 2 * in_favour <= LEVEL:
+        return Verdict.HOLDS, 2 * in_favour
+    if 2 * against <= LEVEL:
+        return Verdict.FAILS, 2 * against
+    return Verdict.UNDECIDED, min(1.0, 2 * min(in_favour, against))
+
+
+def judge_claim(rows: pd.DataFrame, everywhere: bool = False) -> Verdict:
+    """One verdict from the rows of a claim that vote, corrected for their number by Holm's method.
+
+    Args:
+        rows: of one claim, as `to_table` has them.
+        everywhere: whether one row against it refutes the claim ("every accumulation point ...").
+
+    Returns:
+        "holds" or "does not hold" where all rows that decide agree, "holds with a condition" where they do not,
+        "undecided" where none decides, or one alone of more than two; "not tested at the paper's length" where none
+        votes.
+    """
+    voting = rows[rows["votes"]]
+    if voting.empty:
+        return Verdict.UNTESTED
+    decided = correct(voting)["verdict"]
+    in_favour, against = ((decided == side).sum() for side in (Verdict.HOLDS, Verdict.FAILS))
+    if everywhere and against:
+        return Verdict.FAILS
+    if in_favour + against == 0 or (in_favour + against == 1 and len(voting) > 2):
+        return Verdict.UNDECIDED
+    if in_favour and against:
+        return Verdict.CONDITION
+    return Verdict.HOLDS if in_favour else Verdict.FAILS
+
+
+def correct(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one claim with p corrected for their number, and "undecided" where it then is above 5 %."""
+    corrected = adjust_holm(list(rows["p"]))
+    undecided = np.array(corrected) > LEVEL
+    return rows.assign(p=corrected, verdict=rows["verdict"].mask(undecided, str(Verdict.UNDECIDED)))
+
+
+def to_table(rows: Sequence[ClaimRow]) -> pd.DataFrame:
+    """A row a test, its verdict as plain text."""
+    table = pd.DataFrame([asdict(row) for row in rows])
+    return table.assign(verdict=table["verdict"].map(str), needed=table["needed"].astype("Int64"))
+
+
+def write_claims(rows: Sequence[ClaimRow], name: str, folder: Path, title: str, notes: Sequence[str]) -> str:
+    """Write ``name.csv``, with every field, and ``name.md``, one column a question of the reader's.
+
+    Returns:
+        The Markdown of the table and its notes, for a notebook.
+    """
+    table = to_table(rows)
+    write_table(table, name, folder, title, [*notes, RULES], shown=shorten(table))
+    return format_table(shorten(table), [*notes, RULES])
+
+
+def shorten(table: pd.DataFrame) -> pd.DataFrame:
+    """What a page has room for, of a table with the columns of `ClaimRow`."""
+    return pd.DataFrame(
+        {
+            "claim": table["claim"],
+            "compared": [f"{_words(row.metric)} of {row.method} with {row.rival}" for row in table.itertuples()],
+            "ours": table["ours"],
+            "theirs": table["theirs"],
+            "difference": [_show_interval(row) for row in table.itertuples()],
+            "n": table["n"],
+            "verdict": [f"{row.verdict}{'' if row.votes else ', beside'}" for row in table.itertuples()],
+            "note": [_note(row) for row in table.itertuples()],
+        }
+    )
+
+
+def _show_interval(row) -> str:
+    return f"{row.difference:.3g}" + ("" if np.isnan(row.low) else f" [{row.low:.3g}, {row.high:.3g}]")
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _note(row) -> str:
+    needed = f"n = {row.needed} would decide" if not pd.isna(row.needed) else ""
+    return "; ".join(filter(None, ["" if pd.isna(row.note) else row.note, needed]))
+
+
+def to_list(rows: Sequence[ClaimRow]) -> str:
+    """Rows as a Markdown list: what was compared, n and verdict."""
+    return "\n".join(f"- {describe(row)}" for row in rows)
+
+
+def describe(row) -> str:
+    """A sentence for a `ClaimRow` or a row of `to_table`."""
+    note = _note(row)
+    return (
+        f"{_words(row.metric)} of {row.method}: {row.ours:.4g} against {row.theirs:.4g}, {row.rival}; "
+        f"difference {_show_interval(row)}, n = {row.n}{f' ({note})' if note else ''}: **{row.verdict}**"
+        f"{'' if row.votes else ', shown beside'}."
+    )

@@ -1,0 +1,188 @@
+"""What speaks for the paper's claims and against them: rows from runs and from times, a `ClaimRow` a comparison."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from fastls.experiments.reporting.claims import MARGIN, ClaimRow, Verdict, decide
+from fastls.experiments.reporting.frames import check_one_length, end_of_training
+from fastls.experiments.reporting.intervals import (
+    Estimate,
+    count_needed,
+    estimate_difference,
+    estimate_log_ratio,
+    estimate_mean,
+)
+from fastls.experiments.reporting.tables import read_paper, seconds_by_round
+from fastls.experiments.training.store import Run
+
+ABOUT_AS_MUCH, FAR_LESS = 1.10, 0.50  # claim 1's words as ratios of times
+NEARLY_ALL = 0.95  # claim 5: share of the steps that are at the bound
+SEARCHES, RIVALS_IN_TIME = ("FBLS", "FBLS+decay"), ("MGDA-UB", "SGD", "BLS")  # of the paper
+
+
+def compare_with_best_step(
+    frame: pd.DataFrame, data: str, method: str, rival: str, metric: str, steps: Sequence[float] | None = None
+) -> ClaimRow:
+    """Claim 3: a search ends at most `MARGIN` above the best constant step of a rival.
+
+    Compared are means over the last epochs (`end_of_training`), unpaired over seeds. The best step is that of the least
+    mean among the steps that have most seeds, none of them diverged.
+
+    Args:
+        frame: epochs of runs of one length, see `frames.to_frame`.
+        data: name of the data set.
+        method, rival: variants.
+        metric: a column.
+        steps: those that the paper tries, where the frame has others; None for all.
+
+    Raises:
+        MixedDataError: the runs differ in length or data.
+        ValueError: the frame lacks the method or the rival.
+    """
+    check_one_length(frame)
+    ends, votes = end_of_training(frame), _is_of_the_papers_length(frame, data)
+    ours = ends[ends["variant"] == method].set_index("seed")[metric]
+    theirs = ends[ends["variant"] == rival]
+    theirs = theirs if steps is None else theirs[theirs["lr"].isin(steps)]
+    if ours.empty or theirs.empty:
+        raise ValueError(f"`frame` must have runs of {method} and of {rival}, found {sorted(set(ends['variant']))}.")
+    votes = votes and method in SEARCHES and rival == "SGD"
+    row = {"claim": "3", "data": data, "method": method, "rival": f"{rival}, best of {theirs['lr'].nunique()} steps"}
+    means = theirs.groupby("lr")[metric].agg(lambda values: values.mean(skipna=False)).dropna()
+    seeds = theirs.groupby("lr")["seed"].nunique()[means.index]
+    whole = means[seeds == seeds.max()] if len(means) else means
+    if whole.empty:
+        note, verdict = f"every step of {rival} diverged", Verdict.HOLDS if ours.notna().all() else Verdict.UNDECIDED
+        return _point_row(row, metric, ours.mean(), np.nan, len(ours), verdict, votes, note)
+    best = float(whole.idxmin())
+    note = f"best step {best:g}{', the largest tried' if best == theirs['lr'].max() else ''}"
+    note += f"{_name_fewer_seeds(means, seeds, best)}; {_describe_size(ends)}"
+    if ours.isna().any():
+        note += f"; {method} diverged on {int(ours.isna().sum())} of {len(ours)} seeds"
+        return _point_row(row, metric, ours.mean(), whole[best], len(ours), Verdict.FAILS, votes, note)
+    return _row(row, metric, ours, theirs[theirs["lr"] == best][metric], MARGIN * whole[best], votes, note)
+
+
+def compare_with_bls(frame: pd.DataFrame, data: str, metric: str) -> ClaimRow:
+    """Claim 4a: FBLS ends below BLS, each averaged over β. Worse if a run of FBLS diverged."""
+    check_one_length(frame)
+    ends = end_of_training(frame)
+    means = ends.groupby(["variant", "seed"])[metric].agg(lambda values: values.mean(skipna=False))
+    votes = _is_of_the_papers_length(frame, data)
+    row = {"claim": "4a", "data": data, "method": "FBLS", "rival": "BLS"}
+    betas = ", ".join(f"{beta:g}" for beta in sorted(ends["beta"].unique()))
+    note = f"means over β {betas}; {_describe_size(ends)}"
+    diverged = ends[ends["diverged"]].groupby("variant").size().to_dict()
+    if diverged:
+        note += "; diverged: " + ", ".join(f"{count} of {name}" for name, count in diverged.items())
+    if "FBLS" in diverged:
+        args = (np.nanmean(means["FBLS"]), np.nanmean(means["BLS"]), means["FBLS"].size, Verdict.FAILS, votes, note)
+        return _point_row(row, metric, *args)
+    return _row(row, metric, means["FBLS"], means["BLS"], 0.0, votes, note)
+
+
+def compare_with_printed(run: Run, claim: str, data: str, method: str, rival: str, printed: float) -> ClaimRow:
+    """Whether the time of a method over that of a rival is within `MARGIN` of the printed ratio."""
+    seconds = seconds_by_round(run)
+    ratio = estimate_log_ratio(seconds[method], seconds[rival])
+    distance = abs(ratio.value - np.log(printed))
+    verdict, p = decide(Estimate(distance, *ratio[1:]), np.log(1 + MARGIN), np.log(1 + MARGIN))
+    low, high = (np.exp(end) - printed for end in ratio.interval)
+    ours = float(np.exp(ratio.value))
+    return ClaimRow(
+        *(claim, data, method, f"{rival}, printed ratio", "seconds", ours, printed, ours - printed, low, high, ratio.n),
+        *(p, verdict, claim == "4b"),
+        note="the printed ratio within 10 %",
+    )
+
+
+def compare_cost(run: Run, data: str, method: str, rival: str, most: float) -> ClaimRow:
+    """Claim 1: seconds of a method are at most so many times those of a rival."""
+    seconds = seconds_by_round(run)
+    ratio = estimate_log_ratio(seconds[method], seconds[rival])
+    verdict, p = decide(ratio, np.log(most), np.log(most))
+    low, high = (np.exp(end) - most for end in ratio.interval)
+    ours = float(np.exp(ratio.value))
+    votes = method == "FBLS" and rival in RIVALS_IN_TIME
+    return ClaimRow(
+        *("1", data, method, rival, "seconds", ours, most, ours - most, float(low), float(high), ratio.n, p, verdict),
+        votes,
+        note=f"at most {most:.2f} times",
+    )
+
+
+def compare_memory(run: Run, data: str, method: str, rival: str, most: float) -> ClaimRow:
+    """Claim 1 beside the paper: peak memory is at most so many times that of a rival; measured once."""
+    peaks = {row["method"]: row["peak_mb"] for row in run.rows}
+    ratio = peaks[method] / peaks[rival]
+    verdict = Verdict.HOLDS if ratio <= most else Verdict.FAILS
+    row = {"claim": "1", "data": data, "method": method, "rival": rival}
+    return _point_row(row, "memory", ratio, most, 1, verdict, False, f"at most {most:.2f} times")
+
+
+def judge_bound(frame: pd.DataFrame, data: str) -> ClaimRow:
+    """Claim 5: at the end of training nearly all steps of FBLS without decay are at the upper bound."""
+    ends = end_of_training(frame)
+    part = ends[ends["variant"] == "FBLS"]
+    shares = estimate_mean(part["share_at_bound"])
+    short = Estimate(NEARLY_ALL - shares.value, *shares[1:])
+    verdict, p = decide(short, 0.0, 0.0)
+    low, high = short.interval
+    beta = ", ".join(f"{value:g}" for value in sorted(part["beta"].unique()))
+    return ClaimRow(
+        *("5", data, "FBLS", "its bound", "share of steps at the bound", shares.value, NEARLY_ALL, short.value),
+        *(low, high, shares.n, p, verdict, _is_of_the_papers_length(part, data)),
+        note=f"β {beta}; median step {part['step_median'].median():g}; {_describe_size(part)}",
+    )
+
+
+def _row(row: dict, metric: str, ours, theirs, margin: float, votes: bool, note: str) -> ClaimRow:
+    """A row of two samples over seeds: ours at most `margin` above theirs."""
+    difference = estimate_difference(ours, theirs)
+    verdict, p = decide(difference, 0.0, margin)
+    needed = None
+    if verdict == Verdict.UNDECIDED and difference.n > 1:
+        spread = float(np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / 2))
+        needed = count_needed(spread, max(margin - difference.value, difference.value))
+    values = (
+        metric,
+        float(np.mean(ours)),
+        float(np.mean(theirs)),
+        difference.value,
+        *difference.interval,
+        difference.n,
+    )
+    return ClaimRow(*row.values(), *values, p, verdict, votes, needed, note)
+
+
+def _point_row(row: dict, metric: str, ours, theirs, n: int, verdict: Verdict, votes: bool, note: str) -> ClaimRow:
+    """A row that is known without an interval, such as that of a run that diverged."""
+    p = 1.0 if verdict == Verdict.UNDECIDED else 0.0
+    values = (metric, float(ours), float(theirs), float(ours - theirs), np.nan, np.nan, n)
+    return ClaimRow(*row.values(), *values, p, verdict, votes, None, note)
+
+
+def _is_of_the_papers_length(frame: pd.DataFrame, data: str) -> bool:
+    """Whether the runs are of the paper's data, images and epochs, as paper.yaml has them."""
+    protocol = read_paper()["protocol"].get(data)
+    if protocol is None:
+        return False
+    return all(set(frame[name]) <= set(values) for name, values in protocol.items())
+
+
+def _describe_size(ends: pd.DataFrame) -> str:
+    return f"{int(ends['n_train'].iloc[0]):,} examples, {int(ends['epochs'].iloc[0])} epochs"
+
+
+def _name_fewer_seeds(means: pd.Series, seeds: pd.Series, best: float) -> str:
+    """Steps that have fewer seeds than the best one, which is chosen without them; and one of them that is lower."""
+    fewer = means[seeds < seeds[best]]
+    if fewer.empty:
+        return ""
+    note = f"; only {', '.join(map(str, sorted(set(seeds[fewer.index]))))} of {seeds[best]} seeds at " + ", ".join(
+        f"{step:g}" for step in fewer.index
+    )
+    lower = fewer[fewer < means[best]]
+    return note + "".join(f"; {step:g} reads {value:.4g}" for step, value in lower.items())
