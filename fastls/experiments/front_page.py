@@ -36,11 +36,8 @@ WHY = {
     ("3", Verdict.CONDITION): "The condition is the decay of the bound, and the metric. FBLS+decay ends at the best "
     "step's errors and train loss, but above its test loss: it fits the training set further. FBLS without decay "
     "ends above the best step in all four.",
-    (
-        "4a",
-        Verdict.FAILS,
-    ): "At β = 0.1 and 100 epochs BLS ends lower in all four. BLS tests the step that the encoder takes; "
-    "FBLS does not. After a fifth of the epochs, averaged over β, FBLS is ahead: those rows are shown beside.",
+    ("4a", Verdict.FAILS): "At β = 0.1 and 100 epochs BLS ends lower in all four. BLS tests the step that the encoder "
+    "takes; FBLS does not. After a fifth of the epochs, averaged over β, FBLS is ahead: those rows are shown beside.",
     ("4b", Verdict.FAILS): "FBLS is faster by far more than 36 %. The ratio follows the number of trials of BLS, which "
     "depends on γ; the paper does not give γ.",
     ("5", Verdict.FAILS): "After 100 epochs a part of the searches still shortens the step: more of them, the larger β "
