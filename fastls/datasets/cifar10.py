@@ -5,19 +5,26 @@ problems". The images come from the original batches or from a folder of images,
 `shapes`, whose classes take the places of CIFAR-10's in the same tasks.
 """
 
-import os
 import pickle
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from fastls.datasets.common import DataError, ImageSplit, MultiTaskData, check_hash, permutation
+from fastls.datasets.common import (
+    ImageSplit,
+    MultiTaskData,
+    check_files,
+    check_request,
+    check_sizes,
+    download,
+    holds_files,
+    permutation,
+)
 from fastls.datasets.image_folder import read_image_folder
 from fastls.datasets.shapes import draw_shapes
 from fastls.paths import DATA
@@ -25,6 +32,7 @@ from fastls.paths import DATA
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 MAX_TASKS = 20
 SIDE = 32  # pixels
+BATCHES = "cifar-10-batches-py"  # folder of the original files
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of the channels of the training images, as usual
 SOURCES = {  # the stand-in last
     "cifar10": "CIFAR-10",
@@ -71,24 +79,16 @@ def load_cifar10(
         (torch.Size([100, 3, 32, 32]), tensor(0.1000))
     """
     source = find_source(root) if source == "auto" else source
-    if source not in SOURCES:
-        raise ValueError(f"`source` must be 'auto' or one of {sorted(SOURCES)}, found {source!r}.")
-    if min(n_train, n_test) < 1:
-        raise ValueError(f"`n_train` and `n_test` must be at least 1, found {n_train} and {n_test}.")
+    check_request(source, SOURCES, n_train, n_test)
     groups = task_classes(tasks)
     if source == "shapes":
         train, test = _draw(n_train, (seed, 0)), _draw(n_test, (seed, 1))
     else:
-        read = {"cifar10": _read_batches, "cifar10-jpeg": _read_folder}[source]
-        all_train, all_test = read(root)
-        _check_sizes(n_train, n_test, len(all_train[1]), len(all_test[1]))
+        all_train, all_test = _read_batches(root) if source == "cifar10" else _read_folder(root)
+        check_sizes("CIFAR-10", n_train, n_test, len(all_train[1]), len(all_test[1]))
         train, test = _take(all_train, n_train, (seed, 0)), _take(all_test, n_test, (seed, 1))
-    return MultiTaskData(
-        source,
-        SOURCES[source],
-        _make_split(*train, groups, flip_and_crop if augment else None),
-        _make_split(*test, groups, None),
-    )
+    splits = _make_split(*train, groups, flip_and_crop if augment else None), _make_split(*test, groups, None)
+    return MultiTaskData(source, SOURCES[source], *splits)
 
 
 def task_classes(tasks: int = 10) -> dict[str, tuple[int, ...]]:
@@ -137,10 +137,9 @@ def flip_and_crop(images: Tensor, margin: int = 4) -> Tensor:
 
 
 def find_source(root: Path = DATA) -> str:
-    """ "cifar10" or "cifar10-jpeg" where files of it lie under `root`, else "shapes"."""
-    if any((root / "cifar-10-batches-py").glob("*")):
-        return "cifar10"
-    return "cifar10-jpeg" if (root / "cifar10").is_dir() else "shapes"
+    """ "cifar10" or "cifar10-jpeg" where files lie in its folder under `root`, else "shapes"."""
+    folders = {"cifar10": BATCHES, "cifar10-jpeg": "cifar10"}
+    return next((source for source, folder in folders.items() if holds_files(root / folder)), "shapes")
 
 
 def download_cifar10(root: Path = DATA) -> Path:
@@ -151,20 +150,15 @@ def download_cifar10(root: Path = DATA) -> Path:
     """
     from torchvision.datasets import CIFAR10
 
-    folder = root / CIFAR10.base_folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".download-", dir=root) as temporary:
-        try:
-            CIFAR10(temporary, download=True)
-        except (RuntimeError, OSError) as error:
-            raise DataError(
-                f"CIFAR-10 could not be fetched ({error}). On a machine with a network, run `{DOWNLOAD}`, or unpack "
-                f"{CIFAR10.url} into {root}. Without it the synthetic shapes stand in."
-            ) from error
-        _check_batches(Path(temporary))
-        for name in _batch_files():
-            os.replace(Path(temporary) / CIFAR10.base_folder / name, folder / name)
-    return folder
+    def fetch(temporary: Path) -> Path:
+        CIFAR10(temporary, download=True)
+        return temporary / BATCHES
+
+    advice = (
+        f"On a machine with a network, run `{DOWNLOAD}`, or unpack {CIFAR10.url} into {root}. "
+        "Without it the synthetic shapes stand in."
+    )
+    return download(root / BATCHES, _batch_files(), fetch, advice)
 
 
 def _batch_files() -> dict[str, str]:
@@ -174,46 +168,21 @@ def _batch_files() -> dict[str, str]:
     return dict([*CIFAR10.train_list, *CIFAR10.test_list])
 
 
-def _check_batches(root: Path) -> None:
-    for name, md5 in _batch_files().items():
-        path = root / "cifar-10-batches-py" / name
-        if not path.exists():
-            raise DataError(f"{path} is missing: CIFAR-10 needs {len(_batch_files())} files. {ADVICE}")
-        check_hash(path, md5, ADVICE, "md5")
-
-
 def _read_batches(root: Path) -> tuple[Arrays, Arrays]:
-    _check_batches(root)  # before unpickling, which may run code
-    batches = {name: _unpickle(root / "cifar-10-batches-py" / name) for name in _batch_files()}
+    check_files(root / BATCHES, _batch_files(), ADVICE)  # before unpickling, which may run code
+    batches = {name: _unpickle(root / BATCHES / name) for name in _batch_files()}
     test = batches.pop("test_batch")
-    train = tuple(torch.cat(parts) for parts in zip(*batches.values(), strict=True))
-    return train, test
+    return tuple(torch.cat(parts) for parts in zip(*batches.values(), strict=True)), test
 
 
 def _unpickle(path: Path) -> Arrays:
-    try:
-        batch = pickle.loads(path.read_bytes(), encoding="latin1")
-        images = torch.from_numpy(batch["data"]).view(-1, 3, SIDE, SIDE)
-        labels = torch.tensor(batch["labels"])
-    except Exception as error:
-        what = type(error).__name__
-        raise DataError(
-            f"{path} must be a pickled batch of CIFAR-10, found one unreadable ({what}). {ADVICE}"
-        ) from error
-    return images, labels
+    batch = pickle.loads(path.read_bytes(), encoding="latin1")
+    return torch.from_numpy(batch["data"]).view(-1, 3, SIDE, SIDE), torch.tensor(batch["labels"])
 
 
 def _read_folder(root: Path) -> tuple[Arrays, Arrays]:
     splits = read_image_folder(root / "cifar10", CLASSES, SIDE, root / "cache" / "cifar10.pt", ADVICE)
     return splits["train"], splits["test"]
-
-
-def _check_sizes(n_train: int, n_test: int, most_train: int, most_test: int) -> None:
-    if n_train > most_train or n_test > most_test:
-        raise DataError(
-            f"CIFAR-10 has {most_train:,} training and {most_test:,} test images here, "
-            f"found n_train={n_train:,} and n_test={n_test:,}: ask for fewer."
-        )
 
 
 def _take(arrays: Arrays, n: int, seed: tuple[int, int]) -> Arrays:

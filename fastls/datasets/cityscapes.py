@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fastls.datasets import street_scenes
-from fastls.datasets.common import DataError, MultiTaskData
+from fastls.datasets.common import DataError, MultiTaskData, check_request, holds_files
 from fastls.datasets.scene_files import SceneFiles, read_scene
 from fastls.paths import DATA
 
@@ -67,10 +67,7 @@ def load_cityscapes(
         2975
     """
     source = find_source(root) if source == "auto" else source
-    if source not in SOURCES:
-        raise ValueError(f"`source` must be 'auto' or one of {sorted(SOURCES)}, found {source!r}.")
-    if min(n_train, n_test) < 1:
-        raise ValueError(f"`n_train` and `n_test` must be at least 1, found {n_train} and {n_test}.")
+    check_request(source, SOURCES, n_train, n_test)
     _check_window("size", size, largest=None)
     if crop is not None:
         _check_window("crop", crop, largest=size)
@@ -84,8 +81,8 @@ def load_cityscapes(
 
 
 def find_source(root: Path = DATA) -> str:
-    """ "cityscapes" where a folder of that name lies under `root`, else "synthetic"."""
-    return "cityscapes" if (root / "cityscapes").is_dir() else "synthetic"
+    """ "cityscapes" where files lie in a folder of that name under `root`, else "synthetic"."""
+    return "cityscapes" if holds_files(root / "cityscapes") else "synthetic"
 
 
 def _check_window(name: str, window: tuple[int, int], largest: tuple[int, int] | None) -> None:
@@ -105,16 +102,17 @@ def _make_scenes(n_train: int, n_test: int, size: tuple[int, int], root: Path) -
 
 
 def _list_scenes(root: Path, split: str, n: int, advice: str) -> tuple[SceneFiles, ...]:
-    images = list((root / "leftImg8bit" / split).glob("*/*_leftImg8bit.png"))
+    folder = root / "leftImg8bit" / split
+    images = list(folder.glob("*/*_leftImg8bit.png"))
     if not images:
-        raise DataError(f"{root / 'leftImg8bit' / split} must hold the images of Cityscapes, found none. {advice}")
+        raise DataError(f"{folder} must hold the images of Cityscapes, found none. {advice}")
     if n > len(images):
         raise DataError(f"{root} has {len(images):,} images of the split {split!r}, found {n:,} asked for: take fewer.")
     # By the hash of the name: otherwise the first thousand images would show a few cities alone.
     images.sort(key=lambda path: hashlib.sha256(path.name.encode()).digest())
     scenes = [_find_maps(root, split, image) for image in images[:n]]
     for scene in scenes:
-        for path in (scene.labels, scene.instances, scene.disparity):
+        for path in scene:
             if not path.exists():
                 raise DataError(f"{path} is missing: {scene.image.name} needs it. {advice}")
     return tuple(scenes)
@@ -154,14 +152,15 @@ class SceneSplit:
 
     @functools.cached_property
     def loader(self) -> DataLoader:
-        """Kept, since its processes take longer to start than many an epoch takes to read."""
-        scenes = Scenes(self.files, self.size, self.crop, None if self.workers else self.kept)
-        pin_memory = torch.device(self.device).type == "cuda"
+        """Kept, since its processes take longer to start than many an epoch takes to read.
+
+        Its sampler is a list, which `batches` fills anew: (index, place of the crop) of every image, batch by batch.
+        """
         return DataLoader(
-            scenes,
-            batch_sampler=Schedule(),
+            Scenes(self.files, self.size, self.crop, None if self.workers else self.kept),
+            batch_sampler=[],
             num_workers=self.workers,
-            pin_memory=pin_memory,
+            pin_memory=torch.device(self.device).type == "cuda",
             generator=torch.Generator(),  # of its own: each pass draws from it, and must not disturb dropout
             persistent_workers=self.workers > 0,
         )
@@ -170,8 +169,7 @@ class SceneSplit:
         """As the protocol says; where the crops of training lie, torch's global generator decides."""
         places = torch.rand(len(order), 2) if training and self.crop else [None] * len(order)
         examples = list(zip(order.tolist(), places, strict=True))
-        schedule = self.loader.batch_sampler
-        schedule.batches = [examples[i : i + batch_size] for i in range(0, len(examples), batch_size)]
+        self.loader.batch_sampler[:] = [examples[i : i + batch_size] for i in range(0, len(examples), batch_size)]
         mean, std = (torch.tensor(values, device=self.device)[:, None, None] for values in (MEAN, STD))
         for images, targets in self.loader:
             images = images.to(self.device, non_blocking=True).float().div_(255).sub_(mean).div_(std)
@@ -189,7 +187,7 @@ class SceneSplit:
         digest.update(f"{self.size} {self.crop}".encode())
         for scene in self.files:
             digest.update(scene.image.name.encode())
-            for path in (scene.image, scene.labels, scene.instances, scene.disparity):
+            for path in scene:
                 digest.update(_read_checksum(path))
 
 
@@ -201,34 +199,14 @@ def _read_checksum(path: Path) -> bytes:
         return file.read(4)
 
 
-class Schedule:
-    """The batches of an epoch, lists of (index, place of the crop); the loader stays, and they are exchanged."""
-
-    def __init__(self):
-        self.batches: list[list[tuple[int, Tensor | None]]] = []
-
-    def __iter__(self):
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-
+@dataclass
 class Scenes(Dataset):
-    """Scenes by (index, place of the crop), as uint8 images and targets.
+    """Scenes by (index, place of the crop), as uint8 images and targets; `kept` is None where each is read anew."""
 
-    Args:
-        files, size, crop: as in `SceneSplit`.
-        kept: scenes read so far, to be filled; None to read each anew.
-    """
-
-    def __init__(
-        self, files: tuple[SceneFiles, ...], size: tuple[int, int], crop: tuple[int, int] | None, kept: dict | None
-    ):
-        self.files, self.size, self.crop, self.kept = files, size, crop, kept
-
-    def __len__(self) -> int:
-        return len(self.files)
+    files: tuple[SceneFiles, ...]
+    size: tuple[int, int]
+    crop: tuple[int, int] | None
+    kept: dict | None
 
     def __getitem__(self, example: tuple[int, Tensor | None]) -> tuple[Tensor, dict[str, Tensor]]:
         index, place = example

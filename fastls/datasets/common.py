@@ -2,13 +2,16 @@
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 
@@ -73,9 +76,14 @@ class ImageSplit:
         return replace(self, images=self.images.to(device), targets=targets, mean=mean, std=std)
 
     def hash_into(self, digest: "hashlib._Hash") -> None:
-        for tensor in (self.images, *self.targets.values()):
-            digest.update(str(tuple(tensor.shape)).encode())
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        hash_tensors(digest, (self.images, *self.targets.values()))
+
+
+def hash_tensors(digest: "hashlib._Hash", tensors: Iterable[Tensor]) -> None:
+    """Feed the digest with shapes and values."""
+    for tensor in tensors:
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
 
 
 @dataclass(frozen=True)
@@ -110,12 +118,81 @@ def permutation(n: int, seed: tuple[int, ...]) -> np.ndarray:
     return np.argsort(np.random.PCG64(list(seed)).random_raw(n), kind="stable")
 
 
-def check_hash(path: Path, expected: str, advice: str, algorithm: str = "sha256") -> None:
-    """Raise `DataError` unless the file has this hash."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
-    if found != expected:
+def check_request(source: str, sources: Mapping[str, str], n_train: int, n_test: int) -> None:
+    """Raise `ValueError` unless the source is known and both splits have an example."""
+    if source not in sources:
+        raise ValueError(f"`source` must be 'auto' or one of {sorted(sources)}, found {source!r}.")
+    if min(n_train, n_test) < 1:
+        raise ValueError(f"`n_train` and `n_test` must be at least 1, found {n_train} and {n_test}.")
+
+
+def check_sizes(name: str, n_train: int, n_test: int, most_train: int, most_test: int) -> None:
+    """Raise `DataError` where more examples are asked for than the files hold."""
+    if n_train > most_train or n_test > most_test:
         raise DataError(
-            f"{path} is not the file it should be: {algorithm} must be {expected}, found {found} "
-            f"({path.stat().st_size:,} bytes). {advice}"
+            f"{name} has {most_train:,} training and {most_test:,} test examples here, "
+            f"found n_train={n_train:,} and n_test={n_test:,}: ask for fewer."
         )
+
+
+def holds_files(folder: Path) -> bool:
+    """Whether anything lies in the folder, hidden files apart: a damaged data set must not pass for a missing one."""
+    return any(not path.name.startswith(".") for path in folder.glob("*"))
+
+
+def check_files(folder: Path, hashes: Mapping[str, str | None], advice: str) -> None:
+    """Raise `DataError` unless the folder holds these files.
+
+    Args:
+        folder: of the files.
+        hashes: name -> md5 or sha256, told apart by their lengths; None for any content.
+        advice: what to do about a missing or damaged file.
+    """
+    for name, expected in hashes.items():
+        path = folder / name
+        if not path.exists():
+            raise DataError(f"{path} is missing: {len(hashes)} files are needed. {advice}")
+        if expected is None:
+            continue
+        algorithm = "md5" if len(expected) == 32 else "sha256"
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, algorithm).hexdigest()
+        if found != expected:
+            raise DataError(
+                f"{path} is not the file it should be: {algorithm} must be {expected}, found {found} "
+                f"({path.stat().st_size:,} bytes). {advice}"
+            )
+
+
+def open_image(path: Path, advice: str) -> Image.Image:
+    """An image, read whole; a broken one raises `DataError`."""
+    try:
+        image = Image.open(path)
+        image.load()
+        return image
+    except (OSError, SyntaxError) as error:  # PIL raises SyntaxError for a broken PNG
+        raise DataError(f"{path} must be an image, found one that cannot be decoded ({error}). {advice}") from error
+
+
+def download(folder: Path, hashes: Mapping[str, str | None], fetch: Callable[[Path], Path], advice: str) -> Path:
+    """Fetch files into a temporary folder, check them there, and only then put them into theirs.
+
+    Args:
+        folder: where the files belong.
+        hashes: of the files, as `check_files` takes them.
+        fetch: temporary folder -> the folder below it that then holds the files.
+        advice: what to do without a network.
+
+    Raises:
+        DataError: no network, or wrong files; those in `folder` are as they were.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
+        try:
+            fetched = fetch(Path(temporary))
+        except (RuntimeError, OSError) as error:  # RuntimeError is torchvision's for a file that arrived damaged
+            raise DataError(f"The files of {folder} could not be fetched ({error}). {advice}") from error
+        check_files(fetched, hashes, "Try again; if it stays so, the source has changed.")
+        for name in hashes:
+            os.replace(fetched / name, folder / name)
+    return folder

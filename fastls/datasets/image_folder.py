@@ -6,11 +6,10 @@ from io import BytesIO
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
-from fastls.datasets.common import DataError
+from fastls.datasets.common import DataError, open_image
 from fastls.paths import write_atomically
 
 SUFFIXES = (".jpg", ".png")
@@ -32,35 +31,37 @@ def read_image_folder(
     Raises:
         DataError: the folder of a class is missing or empty, or an image cannot be decoded or has another size.
     """
-    files = {split: [_list_images(folder / split / name, advice) for name in classes] for split in SPLITS}
-    fingerprint = _compute_fingerprint(folder, files)
+    samples = {split: _list_images(folder / split, classes, advice) for split in SPLITS}
+    fingerprint = _compute_fingerprint(folder, [path for paths in samples.values() for path, _ in paths])
     cached = _read_cache(cache)
     if cached.get("fingerprint") != fingerprint:
         cached = {"fingerprint": fingerprint}
-        for split, by_class in files.items():
-            images = torch.stack([_decode(path, side, advice) for paths in by_class for path in paths])
-            labels = torch.tensor([label for label, paths in enumerate(by_class) for _ in paths])
-            cached[split] = (images, labels)
+        for split, pairs in samples.items():
+            images = torch.stack([_decode(path, side, advice) for path, _ in pairs])
+            cached[split] = images, torch.tensor([label for _, label in pairs])
         content = BytesIO()
         torch.save(cached, content)
         write_atomically(cache, content.getbuffer())
     return {split: cached[split] for split in SPLITS}
 
 
-def _list_images(folder: Path, advice: str) -> list[Path]:
-    paths = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
-    if not paths:
-        what = "is missing" if not folder.is_dir() else f"holds no {' or '.join(SUFFIXES)}"
-        raise DataError(f"{folder} must hold the images of its class, found that it {what}. {advice}")
-    return paths
+def _list_images(folder: Path, classes: Sequence[str], advice: str) -> list[tuple[Path, int]]:
+    """Files with their labels, by class and name."""
+    samples = []
+    for label, name in enumerate(classes):
+        paths = sorted(path for path in (folder / name).glob("*") if path.suffix in SUFFIXES)
+        if not paths:
+            kinds = " or ".join(SUFFIXES)
+            raise DataError(f"{folder / name} must hold the images of its class, {kinds}, found none. {advice}")
+        samples += [(path, label) for path in paths]
+    return samples
 
 
-def _compute_fingerprint(folder: Path, files: dict[str, list[list[Path]]]) -> str:
+def _compute_fingerprint(folder: Path, paths: list[Path]) -> str:
     digest = hashlib.sha256()
-    for by_class in files.values():
-        for path in (path for paths in by_class for path in paths):
-            status = path.stat()
-            digest.update(f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    for path in paths:
+        status = path.stat()
+        digest.update(f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
@@ -73,12 +74,8 @@ def _read_cache(path: Path) -> dict:
 
 
 def _decode(path: Path, side: int, advice: str) -> Tensor:
-    try:
-        with Image.open(path) as image:
-            pixels = pil_to_tensor(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:  # PIL raises SyntaxError for a broken PNG
-        raise DataError(f"{path} must be an image, found one that cannot be decoded ({error}). {advice}") from error
-    if pixels.shape[1:] != (side, side):
-        height, width = pixels.shape[1:]
+    pixels = pil_to_tensor(open_image(path, advice).convert("RGB"))
+    height, width = pixels.shape[1:]
+    if (height, width) != (side, side):
         raise DataError(f"{path} must have {side} × {side} pixels, found {width} × {height}. {advice}")
     return pixels

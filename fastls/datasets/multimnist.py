@@ -4,14 +4,21 @@ After Filatov (thesis, section 5.1): both images are shifted by four pixels and 
 where its files are at hand, else from the 1,797 handwritten digits bundled with scikit-learn.
 """
 
-import os
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 
-from fastls.datasets.common import DataError, ImageSplit, MultiTaskData, check_hash, permutation
+from fastls.datasets.common import (
+    ImageSplit,
+    MultiTaskData,
+    check_files,
+    check_request,
+    check_sizes,
+    download,
+    holds_files,
+    permutation,
+)
 from fastls.paths import DATA
 
 SHIFT = 4  # pixels
@@ -20,15 +27,18 @@ SOURCES = {  # the stand-in last
     "mnist": "MNIST",
     "digits": "scikit-learn digits (stand-in for MNIST)",
 }
-# sha256 and size of the unpacked files of https://yann.lecun.com/exdb/mnist, in torchvision's layout.
+# sha256 of the unpacked files of https://yann.lecun.com/exdb/mnist, in torchvision's layout.
 MNIST_FILES = {
-    "train-images-idx3-ubyte": ("ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db", 47_040_016),
-    "train-labels-idx1-ubyte": ("65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5", 60_008),
-    "t10k-images-idx3-ubyte": ("0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7", 7_840_016),
-    "t10k-labels-idx1-ubyte": ("ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2", 10_008),
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 DOWNLOAD = "python -m fastls data download multimnist"
 HOW_TO_GET = f"MNIST belongs in data/MNIST/raw: {DOWNLOAD}"
+ADVICE = f"Run `{DOWNLOAD}` to fetch MNIST anew, or delete the folder to use the scikit-learn digits."
+
+Arrays = tuple[np.ndarray, np.ndarray]  # images (N, 28, 28) and labels (N,), both uint8
 
 
 def load_multimnist(
@@ -55,25 +65,17 @@ def load_multimnist(
         (torch.Size([100, 1, 28, 28]), ['left', 'right'])
     """
     source = find_source(root) if source == "auto" else source
-    if source not in SOURCES:
-        raise ValueError(f"`source` must be 'auto' or one of {sorted(SOURCES)}, found {source!r}.")
-    if min(n_train, n_test) < 1:
-        raise ValueError(f"`n_train` and `n_test` must be at least 1, found {n_train} and {n_test}.")
-    read = {"mnist": lambda: _read_mnist(root), "digits": _read_digits}[source]
-    (train_images, train_labels), (test_images, test_labels) = read()
-    if source == "mnist" and (n_train > len(train_images) or n_test > len(test_images)):
-        raise DataError(
-            f"MNIST has {len(train_images):,} training and {len(test_images):,} test images, "
-            f"found n_train={n_train:,} and n_test={n_test:,}: ask for fewer."
-        )
-    train = _overlay_pairs(train_images, train_labels, n_train, (seed, 0))
-    test = _overlay_pairs(test_images, test_labels, n_test, (seed, 1))
-    return MultiTaskData(source, SOURCES[source], train, test)
+    check_request(source, SOURCES, n_train, n_test)
+    train, test = _read_mnist(root / "MNIST" / "raw") if source == "mnist" else _read_digits()
+    if source == "mnist":
+        check_sizes("MNIST", n_train, n_test, len(train[1]), len(test[1]))
+    splits = _overlay_pairs(*train, n_train, (seed, 0)), _overlay_pairs(*test, n_test, (seed, 1))
+    return MultiTaskData(source, SOURCES[source], *splits)
 
 
 def find_source(root: Path = DATA) -> str:
-    """ "mnist" where a file of MNIST lies under `root`, else "digits"."""
-    return "mnist" if any((root / "MNIST" / "raw" / name).exists() for name in MNIST_FILES) else "digits"
+    """ "mnist" where files lie in its folder under `root`, else "digits"."""
+    return "mnist" if holds_files(root / "MNIST" / "raw") else "digits"
 
 
 def download_multimnist(root: Path = DATA) -> Path:
@@ -84,38 +86,20 @@ def download_multimnist(root: Path = DATA) -> Path:
     """
     from torchvision.datasets import MNIST  # imported here: training does without it
 
+    def fetch(temporary: Path) -> Path:
+        MNIST(temporary, train=True, download=True)
+        return temporary / "MNIST" / "raw"
+
     folder = root / "MNIST" / "raw"
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
-        try:
-            MNIST(temporary, train=True, download=True)
-        except (RuntimeError, OSError) as error:
-            raise DataError(
-                f"MNIST could not be fetched ({error}). On a machine with a network, run `{DOWNLOAD}`, or put these "
-                f"files, unpacked, into {folder}: {', '.join(MNIST_FILES)}. "
-                "Without them the scikit-learn digits stand in."
-            ) from error
-        _check_mnist(Path(temporary))
-        for name in MNIST_FILES:
-            os.replace(Path(temporary) / "MNIST" / "raw" / name, folder / name)
-    return folder
+    advice = (
+        f"On a machine with a network, run `{DOWNLOAD}`, or put these files, unpacked, into {folder}: "
+        f"{', '.join(MNIST_FILES)}. Without them the scikit-learn digits stand in."
+    )
+    return download(folder, MNIST_FILES, fetch, advice)
 
 
-def _check_mnist(root: Path) -> None:
-    folder = root / "MNIST" / "raw"
-    for name, (sha256, size) in MNIST_FILES.items():
-        path = folder / name
-        advice = f"Run `{DOWNLOAD}` to fetch it anew, or delete the folder to use the scikit-learn digits."
-        if not path.exists():
-            raise DataError(f"{path} is missing: MNIST needs {len(MNIST_FILES)} files. {advice}")
-        if path.stat().st_size != size:
-            raise DataError(f"{path} must have {size:,} bytes, found {path.stat().st_size:,}. {advice}")
-        check_hash(path, sha256, advice)
-
-
-def _read_mnist(root: Path):
-    _check_mnist(root)
-    folder = root / "MNIST" / "raw"
+def _read_mnist(folder: Path) -> tuple[Arrays, ...]:
+    check_files(folder, MNIST_FILES, ADVICE)
 
     def read(name: str, header: int) -> np.ndarray:
         return np.fromfile(folder / name, dtype=np.uint8, offset=header)
@@ -126,7 +110,7 @@ def _read_mnist(root: Path):
     )
 
 
-def _read_digits():
+def _read_digits() -> tuple[Arrays, Arrays]:
     from sklearn.datasets import load_digits
 
     digits = load_digits()

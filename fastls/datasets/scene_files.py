@@ -1,43 +1,25 @@
 """One image of Cityscapes with its maps, from the files of the official layout to targets of the three dense tasks."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.datasets import Cityscapes
 
-from fastls.datasets.common import DataError
+from fastls.datasets.common import DataError, open_image
 
 IGNORE = 255  # training label of the pixels that no class is asked of
-CLASSES = {  # label id -> name: the 19 classes of the official evaluation; the place in this list is the training label
-    7: "road",
-    8: "sidewalk",
-    11: "building",
-    12: "wall",
-    13: "fence",
-    17: "pole",
-    19: "traffic light",
-    20: "traffic sign",
-    21: "vegetation",
-    22: "terrain",
-    23: "sky",
-    24: "person",
-    25: "rider",
-    26: "car",
-    27: "truck",
-    28: "bus",
-    31: "train",
-    32: "motorcycle",
-    33: "bicycle",
-}
+EVALUATED = [entry for entry in Cityscapes.classes if not entry.ignore_in_eval]  # by training label, which is the place
+CLASSES = {entry.id: entry.name for entry in EVALUATED}  # label id -> name
+THINGS = [entry.id for entry in EVALUATED if entry.has_instances]
+ADVICE = "Fetch it anew."
 LABEL_IDS = 34  # 0..33, those without a class among them
-THINGS = (24, 25, 26, 27, 28, 31, 32, 33)  # of CLASSES, those that come in instances
 
 
-@dataclass(frozen=True)
-class SceneFiles:
+class SceneFiles(NamedTuple):
     """The four files of one image."""
 
     image: Path
@@ -64,7 +46,7 @@ def read_scene(files: SceneFiles, size: tuple[int, int]) -> tuple[Tensor, dict[s
     Raises:
         DataError: a map has another size or depth than it should, or an unknown label.
     """
-    image = _open(files.image).convert("RGB")
+    image = open_image(files.image, ADVICE).convert("RGB")
     labels = _open_map(files.labels, 8, image.size)
     instances = _open_map(files.instances, 16, image.size)
     disparity = _open_map(files.disparity, 16, image.size)
@@ -78,21 +60,12 @@ def read_scene(files: SceneFiles, size: tuple[int, int]) -> tuple[Tensor, dict[s
     }
 
 
-def _open(path: Path) -> Image.Image:
-    try:
-        image = Image.open(path)
-        image.load()
-        return image
-    except (OSError, SyntaxError) as error:  # PIL raises SyntaxError for a broken PNG
-        raise DataError(f"{path} must be a PNG, found one that cannot be decoded ({error}). Fetch it anew.") from error
-
-
 def _open_map(path: Path, bits: int, size: tuple[int, int]) -> np.ndarray:
-    layer = _open(path)
+    layer = open_image(path, ADVICE)
     if layer.mode not in {8: ("L",), 16: ("I", "I;16")}[bits]:  # Pillow's names of grey levels of 8 and 16 bits
-        raise DataError(f"{path} must be a grey PNG of {bits} bits, found one of mode {layer.mode!r}. Fetch it anew.")
+        raise DataError(f"{path} must be a grey PNG of {bits} bits, found one of mode {layer.mode!r}. {ADVICE}")
     if layer.size != size:
-        raise DataError(f"{path} must have {size} pixels, as its image has, found {layer.size}. Fetch it anew.")
+        raise DataError(f"{path} must have {size} pixels, as its image has, found {layer.size}. {ADVICE}")
     return np.asarray(layer)
 
 

@@ -10,6 +10,8 @@ import torch
 from tokenizers import BertWordPieceTokenizer
 from torch import Tensor
 
+from fastls.datasets.common import hash_tensors
+
 TASKS = ("score_1", "score_2", "score_3")  # three equal tasks, after the paper
 MAX_TOKENS = 512  # of a pair, in BERT
 MAX_SCORE = 5.0
@@ -66,22 +68,15 @@ class SentenceSplit:
             yield from map(self.batch, by_length.split(batch_size))
 
     def first(self, n: int) -> "SentenceSplit":
-        return replace(
-            self,
-            tokens=self.tokens[:n],
-            segments=self.segments[:n],
-            lengths=self.lengths[:n],
-            scores=self.scores[:n],
-        )
+        tensors = {name: getattr(self, name)[:n] for name in ("tokens", "segments", "lengths", "scores")}
+        return replace(self, **tensors)
 
     def to(self, device: str | torch.device) -> "SentenceSplit":
         tensors = {name: getattr(self, name).to(device) for name in ("tokens", "segments", "scores")}
         return replace(self, **tensors)
 
     def hash_into(self, digest) -> None:
-        for tensor in (self.tokens, self.segments, self.lengths, self.scores):
-            digest.update(str(tuple(tensor.shape)).encode())
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        hash_tensors(digest, (self.tokens, self.segments, self.lengths, self.scores))
 
 
 def tokenise(pairs: Sequence[Pair], tokenizer: BertWordPieceTokenizer) -> SentenceSplit:

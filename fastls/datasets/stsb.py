@@ -6,15 +6,22 @@ set serves as test set; its test set is left alone.
 """
 
 import csv
-import os
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from tokenizers import BertWordPieceTokenizer
 
-from fastls.datasets.common import DataError, MultiTaskData, check_hash, permutation
-from fastls.datasets.sentences import MAX_SCORE, MAX_TOKENS, Pair, SentenceSplit, make_pairs, tokenise, train_tokenizer
+from fastls.datasets.common import (
+    DataError,
+    MultiTaskData,
+    check_files,
+    check_request,
+    check_sizes,
+    download,
+    holds_files,
+    permutation,
+)
+from fastls.datasets.sentences import MAX_TOKENS, Pair, make_pairs, tokenise, train_tokenizer
 from fastls.paths import DATA
 
 SOURCES = {  # the stand-in last
@@ -30,7 +37,7 @@ STSB_FILES = {
 }
 BERT = "google-bert/bert-base-uncased"  # on the hub
 BERT_BASE = (12, 768)  # its layers and width
-BERT_FILES = ("vocab.txt", "config.json", "model.safetensors")
+BERT_FILES = dict.fromkeys(("vocab.txt", "config.json", "model.safetensors"))  # any content: the hub checks them
 DOWNLOAD = "python -m fastls data download stsb"
 HOW_TO_GET = f"STS-B belongs in data/stsb, BERT's vocab.txt in data/bert: {DOWNLOAD}"
 ADVICE = f"Run `{DOWNLOAD}` to fetch it anew, or delete data/stsb to use the pairs from templates."
@@ -52,7 +59,7 @@ def load_stsb(
         score/5. Pairs that were cut to 512 tokens are counted in its description.
 
     Raises:
-        DataError: a file is missing or malformed, or more pairs are asked for than there are.
+        DataError: a file is missing or not what it should be, or more pairs are asked for than there are.
         ValueError: an unknown source, or no pairs asked for.
 
     Example:
@@ -62,35 +69,26 @@ def load_stsb(
         (['attention_mask', 'input_ids', 'token_type_ids'], torch.Size([32]))
     """
     source = find_source(root) if source == "auto" else source
-    if source not in SOURCES:
-        raise ValueError(f"`source` must be 'auto' or one of {sorted(SOURCES)}, found {source!r}.")
-    if min(n_train, n_test) < 1:
-        raise ValueError(f"`n_train` and `n_test` must be at least 1, found {n_train} and {n_test}.")
+    check_request(source, SOURCES, n_train, n_test)
     if source == "stsb":
         tokenizer = read_tokenizer(root / "bert" / "vocab.txt")
-        train = _take(read_pairs(root / "stsb" / "stsb-en-train.csv"), n_train, (seed, 0), "training")
-        test = _take(read_pairs(root / "stsb" / "stsb-en-dev.csv"), n_test, (seed, 1), "dev")
+        check_files(root / "stsb", STSB_FILES, ADVICE)
+        all_train, all_test = (_read_pairs(root / "stsb" / name) for name in STSB_FILES)
+        check_sizes("STS-B", n_train, n_test, len(all_train), len(all_test))
+        train = [all_train[i] for i in permutation(len(all_train), (seed, 0))[:n_train]]
+        test = [all_test[i] for i in permutation(len(all_test), (seed, 1))[:n_test]]
     else:
         tokenizer = train_tokenizer()
         train, test = make_pairs(n_train, (seed, 1)), make_pairs(n_test, (seed, 2))
     splits = tokenise(train, tokenizer), tokenise(test, tokenizer)
-    return MultiTaskData(source, SOURCES[source] + _tell_truncated(*splits), *splits)
-
-
-def _take(pairs: list[Pair], n: int, seed: tuple[int, int], what: str) -> list[Pair]:
-    if n > len(pairs):
-        raise DataError(f"STS-B has {len(pairs):,} {what} pairs here, found {n:,} asked for: ask for fewer.")
-    return [pairs[i] for i in permutation(len(pairs), seed)[:n]]
-
-
-def _tell_truncated(*splits: SentenceSplit) -> str:
     truncated = sum(split.truncated for split in splits)
-    return f" ({truncated} pairs cut to {MAX_TOKENS} tokens)" if truncated else ""
+    note = f" ({truncated} pairs cut to {MAX_TOKENS} tokens)" if truncated else ""
+    return MultiTaskData(source, SOURCES[source] + note, *splits)
 
 
 def find_source(root: Path = DATA) -> str:
-    """ "stsb" where a file of STS-B lies under `root`, else "templates"."""
-    return "stsb" if any((root / "stsb" / name).exists() for name in STSB_FILES) else "templates"
+    """ "stsb" where files lie in its folder under `root`, else "templates"."""
+    return "stsb" if holds_files(root / "stsb") else "templates"
 
 
 def find_weights(source: str, layers: int, width: int, root: Path = DATA) -> str:
@@ -99,40 +97,10 @@ def find_weights(source: str, layers: int, width: int, root: Path = DATA) -> str
     return "pretrained" if fits and all((root / "bert" / name).exists() for name in BERT_FILES) else "random"
 
 
-def read_pairs(path: Path) -> list[Pair]:
-    """Rows ``first sentence, second sentence, score`` of a file without header.
-
-    Raises:
-        DataError: the file is missing or empty, or a line (named) has other than three fields, an empty sentence, or
-            no score in [0, 5].
-    """
-    if not path.exists():
-        raise DataError(f"{path} is missing. {ADVICE}")
+def _read_pairs(path: Path) -> list[Pair]:
+    """Rows ``first sentence, second sentence, score`` of a file without header."""
     with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            pairs = [_read_pair(row, f"{path}, line {reader.line_num}") for row in reader]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(
-                f"{path}, line {reader.line_num}, must be comma-separated text ({error}). {ADVICE}"
-            ) from error
-    if not pairs:
-        raise DataError(f"{path} must hold a pair a line, found an empty file. {ADVICE}")
-    return pairs
-
-
-def _read_pair(row: list[str], where: str) -> Pair:
-    if len(row) != 3:
-        raise DataError(f"{where}, must hold two sentences and a score, found {len(row)} fields. {ADVICE}")
-    if not (row[0].strip() and row[1].strip()):
-        raise DataError(f"{where}, must hold two sentences, found an empty one. {ADVICE}")
-    try:
-        score = float(row[2])
-    except ValueError:
-        score = float("nan")
-    if not 0 <= score <= MAX_SCORE:
-        raise DataError(f"{where}, must end with a score from 0 to {MAX_SCORE:g}, found {row[2]!r}. {ADVICE}")
-    return Pair(row[0], row[1], score)
+        return [Pair(first, second, float(score)) for first, second, score in csv.reader(file, strict=True)]
 
 
 def read_tokenizer(path: Path) -> BertWordPieceTokenizer:
@@ -155,44 +123,30 @@ def read_tokenizer(path: Path) -> BertWordPieceTokenizer:
 
 
 def download_stsb(root: Path = DATA) -> Path:
-    """Fetch BERT's vocabulary and weights (440 MB) from the Hugging Face hub and the pairs (1 MB) from GitHub.
+    """Fetch BERT's vocabulary and weights (440 MB) from the Hugging Face hub, then the pairs (1 MB) from GitHub.
 
     Returns:
         The folder of the pairs; the vocabulary and the weights are in ``bert`` beside it.
 
     Raises:
-        DataError: no network, or ``HF_HUB_OFFLINE`` is set, or a file is not what it should be; nothing has changed.
+        DataError: no network, or ``HF_HUB_OFFLINE`` is set, or a file is not what it should be; no pairs were written.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".download-", dir=root) as folder:
-        temporary = Path(folder)
-        for name in BERT_FILES:
-            _fetch_from_hub(name, temporary)
-        read_tokenizer(temporary / "vocab.txt")
-        for name, sha256 in STSB_FILES.items():
-            try:
-                torch.hub.download_url_to_file(STSB_URL + name, str(temporary / name), progress=False)
-            except OSError as error:
-                raise _not_fetched(STSB_URL + name, error) from error
-            check_hash(temporary / name, sha256, ADVICE)
-        for names, target in ((BERT_FILES, root / "bert"), (STSB_FILES, root / "stsb")):
-            target.mkdir(parents=True, exist_ok=True)
-            for name in names:
-                os.replace(temporary / name, target / name)
-    return root / "stsb"
-
-
-def _fetch_from_hub(name: str, folder: Path) -> None:
     from huggingface_hub import hf_hub_download  # imported here: half a second that reading data does without
 
-    try:
-        hf_hub_download(BERT, name, local_dir=folder)
-    except OSError as error:  # offline mode and a missing network are among them
-        raise _not_fetched(f"{name} of {BERT}", error) from error
+    def fetch_bert(folder: Path) -> Path:
+        for name in BERT_FILES:
+            hf_hub_download(BERT, name, local_dir=folder)
+        return folder
 
+    def fetch_pairs(folder: Path) -> Path:
+        for name in STSB_FILES:
+            torch.hub.download_url_to_file(STSB_URL + name, str(folder / name), progress=False)
+        return folder
 
-def _not_fetched(what: str, error: OSError) -> DataError:
-    return DataError(
-        f"{what} could not be fetched ({error}). On a machine with a network, and without HF_HUB_OFFLINE, run "
-        f"`{DOWNLOAD}`. Without it pairs from templates, and random weights, stand in."
+    advice = (
+        f"They are {', '.join(BERT_FILES)} of {BERT} and {', '.join(STSB_FILES)} of {STSB_URL}. On a machine with a "
+        f"network, and without HF_HUB_OFFLINE, run `{DOWNLOAD}`. Without it pairs from templates, and random weights, "
+        "stand in."
     )
+    download(root / "bert", BERT_FILES, fetch_bert, advice)
+    return download(root / "stsb", STSB_FILES, fetch_pairs, advice)

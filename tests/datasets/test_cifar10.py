@@ -3,7 +3,6 @@
 import hashlib
 import pickle
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -151,11 +150,12 @@ def test_augmentation_is_seeded_and_for_training_alone():
 
 def test_auto_takes_the_best_source_there_is(batches, tmp_path):
     (tmp_path / "cifar10").mkdir()
+    (tmp_path / "cifar10" / "train").mkdir()
     assert find_source(tmp_path) == "cifar10"
     for path in batches.iterdir():
         path.unlink()
     assert find_source(tmp_path) == "cifar10-jpeg"
-    (tmp_path / "cifar10").rmdir()
+    (tmp_path / "cifar10" / "train").rmdir()
     assert find_source(tmp_path) == "shapes"
     assert load_cifar10(10, 10, root=tmp_path).description == "synthetic shapes (stand-in for CIFAR-10)"
 
@@ -164,49 +164,20 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
-@pytest.mark.parametrize(
-    "damage, name, rule, found",
-    [
-        (Path.unlink, "data_batch_3", "is missing", "6 files"),
-        (truncate, "data_batch_5", "md5 must be", "found"),
-        (truncate, "test_batch", "md5 must be", "found"),
-    ],
-)
-def test_damaged_batches_are_refused(batches, tmp_path, damage, name, rule, found):
+@pytest.mark.parametrize("damage, rule", [(Path.unlink, "is missing: 6 files"), (truncate, "md5 must be")])
+@pytest.mark.parametrize("name", ["data_batch_3", "test_batch"])
+def test_damaged_batches_are_refused(batches, tmp_path, damage, rule, name):
     damage(batches / name)
     with pytest.raises(DataError) as caught:
         load_cifar10(10, 10, root=tmp_path)
-    for part in (str(batches / name), rule, found, cifar10.DOWNLOAD, "synthetic shapes"):
+    for part in (str(batches / name), rule, cifar10.DOWNLOAD, "synthetic shapes"):
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"not a pickle", pickle.dumps({"data": None}), pickle.dumps([1])])
-def test_an_unreadable_pickle_is_refused(batches, tmp_path, monkeypatch, content):
-    (batches / "data_batch_2").write_bytes(content)
-    accept_hashes(monkeypatch, batches)
-    with pytest.raises(DataError, match="data_batch_2 must be a pickled batch of CIFAR-10, found one unreadable"):
-        load_cifar10(10, 10, root=tmp_path)
-
-
-@pytest.mark.parametrize("sizes, found", [((61, 12), "n_train=61"), ((60, 13), "n_test=13")])
-def test_too_many_images_are_refused(batches, tmp_path, sizes, found):
-    with pytest.raises(DataError, match=f"60 training and 12 test images.*{found}.*ask for fewer"):
-        load_cifar10(*sizes, root=tmp_path)
-
-
-@pytest.mark.parametrize("sizes", [(0, 5), (5, 0), (-1, 5)])
-def test_no_images_are_refused(sizes):
-    with pytest.raises(ValueError, match=f"at least 1, found {sizes[0]} and {sizes[1]}"):
-        load_cifar10(*sizes, source="shapes")
-
-
-def test_unknown_source_is_refused():
-    with pytest.raises(ValueError, match="`source`.*'cifar10', 'cifar10-jpeg', 'shapes'.*'svhn'"):
-        load_cifar10(5, 5, source="svhn")
-
-
-def content_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def test_too_many_images_are_refused(batches, tmp_path):
+    for sizes in ((61, 12), (60, 13)):
+        with pytest.raises(DataError, match="CIFAR-10 has 60 training and 12 test examples here"):
+            load_cifar10(*sizes, root=tmp_path)
 
 
 def fake_download(monkeypatch, write) -> None:
@@ -218,32 +189,22 @@ def fake_download(monkeypatch, write) -> None:
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "__init__", fetch)
 
 
-@pytest.mark.parametrize("error", [URLError("no network"), RuntimeError("File not found or corrupted.")])
-def test_download_without_network(tmp_path, monkeypatch, error):
+def test_download_without_network(tmp_path, monkeypatch):
     def fail(root):
-        (write_cifar10(root) / "test_batch").unlink()
-        raise error
+        raise RuntimeError("File not found or corrupted.")
 
     fake_download(monkeypatch, fail)
     with pytest.raises(DataError) as caught:
         download_cifar10(tmp_path)
-    for part in (str(error), cifar10.DOWNLOAD, torchvision.datasets.CIFAR10.url):
+    for part in ("File not found or corrupted.", cifar10.DOWNLOAD, torchvision.datasets.CIFAR10.url):
         assert part in str(caught.value)
-    assert content_of(tmp_path) == {} and find_source(tmp_path) == "shapes"
-
-
-def test_download_of_wrong_files_leaves_nothing(tmp_path, monkeypatch):
-    fake_download(monkeypatch, write_cifar10)  # whose hashes are not those of CIFAR-10
-    with pytest.raises(DataError, match="data_batch_1 is not the file it should be: md5 must be c99cafc"):
-        download_cifar10(tmp_path)
-    assert content_of(tmp_path) == {}
+    assert find_source(tmp_path) == "shapes"
 
 
 def test_download(batches, tmp_path, monkeypatch):
-    expected = content_of(batches)
+    expected = {path.name: path.read_bytes() for path in batches.iterdir()}
     truncate(batches / "data_batch_1")
     (batches / "test_batch").unlink()
     fake_download(monkeypatch, write_cifar10)
     assert download_cifar10(tmp_path) == batches
-    assert content_of(tmp_path) == expected
-    assert load_cifar10(5, 5, root=tmp_path).source == "cifar10"
+    assert {path.name: path.read_bytes() for path in batches.iterdir()} == expected

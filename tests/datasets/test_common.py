@@ -2,11 +2,20 @@
 
 import hashlib
 from dataclasses import replace
+from urllib.error import URLError
 
 import pytest
 import torch
 
-from fastls.datasets.common import DataError, ImageSplit, MultiTaskData, check_hash
+from fastls.datasets.common import (
+    DataError,
+    ImageSplit,
+    MultiTaskData,
+    check_files,
+    check_sizes,
+    download,
+    holds_files,
+)
 
 
 def make_split(n: int, seed: int = 0) -> ImageSplit:
@@ -97,14 +106,69 @@ def test_fingerprint_changes_with(part, change):
     assert changed.fingerprint != data.fingerprint
 
 
-def test_check_hash(tmp_path):
+@pytest.mark.parametrize("algorithm", ["md5", "sha256"])
+def test_files_are_checked_by_their_hashes(tmp_path, algorithm):
     path = tmp_path / "file"
+    right, found = (hashlib.new(algorithm, content).hexdigest() for content in (b"content", b"Content"))
     path.write_bytes(b"content")
-    right = hashlib.sha256(b"content").hexdigest()
-    check_hash(path, right, "Advice.")
+    check_files(tmp_path, {"file": right}, "Advice.")
     path.write_bytes(b"Content")
-    found = hashlib.sha256(b"Content").hexdigest()
+    check_files(tmp_path, {"file": None}, "Advice.")
     with pytest.raises(DataError) as caught:
-        check_hash(path, right, "Advice.")
-    for part in (str(path), right, found, "Advice."):
+        check_files(tmp_path, {"file": right}, "Advice.")
+    for part in (str(path), f"{algorithm} must be {right}", found, "(7 bytes)", "Advice."):
         assert part in str(caught.value)
+    with pytest.raises(DataError, match=f"{tmp_path}/other is missing: 2 files are needed. Advice."):
+        check_files(tmp_path, {"file": None, "other": None}, "Advice.")
+
+
+def test_a_hidden_file_is_no_data(tmp_path):
+    assert not holds_files(tmp_path / "missing") and not holds_files(tmp_path)
+    (tmp_path / ".DS_Store").touch()
+    assert not holds_files(tmp_path)
+    (tmp_path / "something").touch()
+    assert holds_files(tmp_path)
+
+
+@pytest.mark.parametrize("sizes", [(31, 12), (30, 13)])
+def test_too_many_examples_are_refused(sizes):
+    check_sizes("It", 30, 12, 30, 12)
+    found = f"n_train={sizes[0]} and n_test={sizes[1]}: ask for fewer"
+    with pytest.raises(DataError, match=f"It has 30 training and 12 test examples here, found {found}"):
+        check_sizes("It", *sizes, 30, 12)
+
+
+HASHES = {name: hashlib.md5(name.encode()).hexdigest() for name in ("one", "two")}
+
+
+def fetch(folder):
+    (folder / "below").mkdir()
+    for name in (*HASHES, "more"):
+        (folder / "below" / name).write_text(name)
+    return folder / "below"
+
+
+def fail(folder):
+    fetch(folder)
+    raise URLError("no network")
+
+
+def damage(folder):
+    (fetch(folder) / "two").write_text("half")
+    return folder / "below"
+
+
+def test_a_download_puts_the_files_in_their_places(tmp_path):
+    folder = tmp_path / "data" / "set"
+    folder.mkdir(parents=True)
+    (folder / "one").write_text("old")
+    assert download(folder, HASHES, fetch, "Advice.") == folder
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"one": "one", "two": "two"}
+
+
+@pytest.mark.parametrize("fetch, message", [(fail, "no network.*Advice"), (damage, "two is not the file")])
+def test_a_failed_download_leaves_things_as_they_were(tmp_path, fetch, message):
+    (tmp_path / "one").write_text("old")
+    with pytest.raises(DataError, match=message):
+        download(tmp_path, HASHES, fetch, "Advice.")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"one": "old"}

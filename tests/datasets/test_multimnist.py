@@ -2,7 +2,6 @@
 
 import hashlib
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -42,7 +41,7 @@ def raw(tmp_path, monkeypatch) -> Path:
     """A fabricated MNIST under tmp_path that counts as the true one."""
     raw = write_mnist(tmp_path)
     contents = {name: (raw / name).read_bytes() for name in MNIST_FILES}
-    fabricated = {name: (hashlib.sha256(content).hexdigest(), len(content)) for name, content in contents.items()}
+    fabricated = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     monkeypatch.setattr(multimnist, "MNIST_FILES", fabricated)
     return raw
 
@@ -159,7 +158,7 @@ def test_digits_are_scaled_like_mnist():
 
 
 def test_reads_what_torchvision_reads(raw, tmp_path):
-    for (images, labels), train in zip(multimnist._read_mnist(tmp_path), (True, False), strict=True):
+    for (images, labels), train in zip(multimnist._read_mnist(raw), (True, False), strict=True):
         expected = torchvision.datasets.MNIST(tmp_path, train=train)
         assert np.array_equal(images, expected.data.numpy()) and np.array_equal(labels, expected.targets.numpy())
 
@@ -167,7 +166,7 @@ def test_reads_what_torchvision_reads(raw, tmp_path):
 @pytest.mark.data
 @pytest.mark.skipif(find_source() != "mnist", reason="needs MNIST under data/MNIST/raw")
 def test_real_mnist_is_what_torchvision_reads():
-    for (images, labels), train in zip(multimnist._read_mnist(DATA), (True, False), strict=True):
+    for (images, labels), train in zip(multimnist._read_mnist(DATA / "MNIST" / "raw"), (True, False), strict=True):
         expected = torchvision.datasets.MNIST(DATA, train=train)
         assert len(images) == (60_000 if train else 10_000)
         assert np.array_equal(images, expected.data.numpy()) and np.array_equal(labels, expected.targets.numpy())
@@ -183,61 +182,36 @@ def test_auto_takes_digits_without_mnist(tmp_path):
     assert load_multimnist(5, 5, root=tmp_path).source == "digits"
 
 
-@pytest.mark.parametrize("name", MNIST_FILES)
-def test_auto_does_not_pass_over_a_damaged_mnist(raw, tmp_path, name):
-    for other in set(MNIST_FILES) - {name}:
-        (raw / other).unlink()
-    with pytest.raises(DataError, match="is missing"):
+@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte", "train-images-idx3-ubyte.gz"])
+def test_auto_does_not_pass_over_a_part_of_mnist(raw, tmp_path, name):
+    """Files that are packed, incomplete or renamed: the stand-in would hide that they lie there."""
+    for path in raw.iterdir():
+        path.unlink()
+    (raw / name).touch()
+    with pytest.raises(DataError, match=f"fetch MNIST anew.*delete the folder|{multimnist.DOWNLOAD}"):
         load_multimnist(5, 5, root=tmp_path)
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def put_labels_in_place(path: Path) -> None:
-    path.write_bytes(path.with_name("train-labels-idx1-ubyte").read_bytes())
 
 
 def flip_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[100] ^= 1
+    content[-1] ^= 1
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize(
-    "damage, name, rule, found",
-    [
-        (truncate, "train-images-idx3-ubyte", "must have 23,536 bytes", "found 23,535"),
-        (truncate, "t10k-labels-idx1-ubyte", "must have 20 bytes", "found 19"),
-        (put_labels_in_place, "train-images-idx3-ubyte", "must have 23,536 bytes", "found 38"),
-        (flip_bit, "t10k-images-idx3-ubyte", "sha256 must be", "found"),
-        (Path.unlink, "t10k-labels-idx1-ubyte", "is missing", "4 files"),
-    ],
-)
-def test_damaged_mnist_is_refused(raw, tmp_path, damage, name, rule, found):
+@pytest.mark.parametrize("damage, rule", [(flip_bit, "sha256 must be"), (Path.unlink, "is missing: 4 files")])
+@pytest.mark.parametrize("name", MNIST_FILES)
+def test_damaged_mnist_is_refused(raw, tmp_path, damage, rule, name):
     damage(raw / name)
     with pytest.raises(DataError) as caught:
         load_multimnist(5, 5, source="mnist", root=tmp_path)
-    for part in (str(raw / name), rule, found, multimnist.DOWNLOAD, "digits"):
+    for part in (str(raw / name), rule, multimnist.DOWNLOAD, "digits"):
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("sizes, found", [((31, 12), "n_train=31"), ((30, 13), "n_test=13")])
-def test_too_many_images_are_refused(raw, tmp_path, sizes, found):
-    with pytest.raises(DataError, match=f"30 training and 12 test images.*{found}.*ask for fewer"):
-        load_multimnist(*sizes, source="mnist", root=tmp_path)
-
-
-@pytest.mark.parametrize("sizes", [(0, 5), (5, 0), (-1, 5)])
-def test_no_images_are_refused(sizes):
-    with pytest.raises(ValueError, match=f"at least 1, found {sizes[0]} and {sizes[1]}"):
-        load_multimnist(*sizes, source="digits")
-
-
-def test_unknown_source_is_refused():
-    with pytest.raises(ValueError, match="`source`.*'digits', 'mnist'.*'svhn'"):
-        load_multimnist(5, 5, source="svhn")
+def test_too_many_images_are_refused(raw, tmp_path):
+    for sizes in ((31, 12), (30, 13)):
+        with pytest.raises(DataError, match="MNIST has 30 training and 12 test examples here"):
+            load_multimnist(*sizes, root=tmp_path)
 
 
 def fake_mnist(monkeypatch, write) -> None:
@@ -245,43 +219,22 @@ def fake_mnist(monkeypatch, write) -> None:
     monkeypatch.setattr(torchvision.datasets, "MNIST", lambda root, train, download: write(Path(root)))
 
 
-def content_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-@pytest.mark.parametrize("error", [URLError("no network"), RuntimeError("Error downloading train-images")])
-@pytest.mark.parametrize("before", [{}, {"t10k-labels-idx1-ubyte": b"old"}], ids=["empty", "old file"])
-def test_download_without_network(tmp_path, monkeypatch, error, before):
-    raw = tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for name, content in before.items():
-        (raw / name).write_bytes(content)
-
+def test_download_without_network(tmp_path, monkeypatch):
     def fail(root):
-        truncate(write_mnist(root) / "train-images-idx3-ubyte")
-        raise error
+        raise RuntimeError("Error downloading train-images")
 
     fake_mnist(monkeypatch, fail)
     with pytest.raises(DataError) as caught:
         download_multimnist(tmp_path)
-    for part in (str(error), str(raw), multimnist.DOWNLOAD, *MNIST_FILES):
+    for part in ("Error downloading", str(tmp_path / "MNIST" / "raw"), multimnist.DOWNLOAD, *MNIST_FILES):
         assert part in str(caught.value)
-    assert content_of(tmp_path) == before
-
-
-def test_download_of_wrong_files_leaves_nothing(tmp_path, monkeypatch):
-    fake_mnist(monkeypatch, write_mnist)  # whose hashes are not those of MNIST
-    with pytest.raises(DataError, match="train-images-idx3-ubyte must have 47,040,016 bytes, found 23,536"):
-        download_multimnist(tmp_path)
-    assert content_of(tmp_path) == {}
     assert find_source(tmp_path) == "digits"
 
 
 def test_download(raw, tmp_path, monkeypatch):
-    expected = content_of(raw)
-    truncate(raw / "train-images-idx3-ubyte")
+    expected = {path.name: path.read_bytes() for path in raw.iterdir()}
+    flip_bit(raw / "train-images-idx3-ubyte")
     (raw / "t10k-labels-idx1-ubyte").unlink()
     fake_mnist(monkeypatch, write_mnist)
     assert download_multimnist(tmp_path) == raw
-    assert content_of(tmp_path) == expected
-    assert load_multimnist(5, 5, root=tmp_path).source == "mnist"
+    assert {path.name: path.read_bytes() for path in raw.iterdir()} == expected

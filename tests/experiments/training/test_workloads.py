@@ -55,6 +55,20 @@ def test_data_are_the_same_every_time(name):
     assert fewer.fingerprint != load(**data_options).fingerprint
 
 
+@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize(
+    "bad, message",
+    [
+        ({"source": "svhn"}, "`source` must be 'auto' or one of .*, found 'svhn'"),
+        ({"n_train": 0}, "at least 1, found 0 and 10"),
+        ({"n_test": -1}, "at least 1, found .* and -1"),
+    ],
+)
+def test_bad_requests_are_refused(name, bad, message):
+    with pytest.raises(ValueError, match=message):
+        get_workload(name).load(**{**SMALL[name][0], "n_test": 10} | bad)
+
+
 def test_unknown_name():
     with pytest.raises(ValueError, match="`dataset` must be one of .*'multimnist'.*found 'imagenet'"):
         get_workload("imagenet")
