@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class DataError(Exception):
@@ -164,8 +166,10 @@ def check_files(folder: Path, hashes: Mapping[str, str | None], advice: str) -> 
             )
 
 
-def open_image(path: Path, advice: str) -> Image.Image:
+def open_image(path: Path, advice: str) -> "Image.Image":
     """An image, read whole; a broken one raises `DataError`."""
+    from PIL import Image  # only image folders need it: the algorithms install without it
+
     try:
         image = Image.open(path)
         image.load()
