@@ -22,6 +22,7 @@ from fastls.datasets.common import (
     download,
     holds_files,
     permutation,
+    warn_of_unused,
 )
 from fastls.datasets.sentences import MAX_TOKENS, Pair, make_pairs, tokenise, train_tokenizer
 from fastls.paths import DATA
@@ -47,7 +48,8 @@ MINILM_FILES = {
     "config.json": None,
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
 }
-HOW_TO_GET = f"STS-B belongs in data/stsb, BERT's vocab.txt in data/bert: {DOWNLOAD}"
+LOOKS_LIKE_IT = r"sts.*\.(csv|tsv|zip|gz|parquet)$|(train|dev)\.tsv$"  # names of files that are not read
+HOW_TO_GET = f"STS-B belongs in data/stsb as {' and '.join(STSB_FILES)}, BERT's vocab.txt in data/bert: {DOWNLOAD}"
 ADVICE = f"Run `{DOWNLOAD}` to fetch it anew, or delete data/stsb to use the pairs from templates."
 
 
@@ -95,8 +97,11 @@ def load_stsb(
 
 
 def find_source(root: Path = DATA) -> str:
-    """ "stsb" where files lie in its folder under `root`, else "templates"."""
-    return "stsb" if holds_files(root / "stsb") else "templates"
+    """ "stsb" where files lie in its folder under `root`, else "templates"; warns where others look like it."""
+    if holds_files(root / "stsb"):
+        return "stsb"
+    warn_of_unused(root, LOOKS_LIKE_IT, SOURCES["templates"], HOW_TO_GET)
+    return "templates"
 
 
 def find_weights(source: str, layers: int, width: int, root: Path = DATA) -> str:
