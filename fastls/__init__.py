@@ -1,5 +1,6 @@
 """Fast line search for multi-task learning: the companion of Filatov and Merkulov (2021), arXiv 2110.00874."""
 
+from fastls.algorithms.adam_search import AdamFBLS
 from fastls.algorithms.block_search import BlockFBLS, RootMeanSquare
 from fastls.algorithms.directions import DIRECTIONS, edm, mean, mgda, pcgrad
 from fastls.algorithms.line_search import Backtracking, SearchResult, Slopes
@@ -17,6 +18,7 @@ __all__ = [
     "FBLS",
     "MGDAUB",
     "SGD",
+    "AdamFBLS",
     "Backtracking",
     "BlockFBLS",
     "EqualWeight",

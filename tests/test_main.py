@@ -94,7 +94,7 @@ def test_data_not_found(only_multimnist, monkeypatch, capsys):
     assert main(["data"]) == 0
     printed = capsys.readouterr().out
     assert "multimnist  not found  in use: scikit-learn digits (stand-in for MNIST)" in printed
-    assert "MNIST belongs in data/MNIST/raw: python -m fastls data download multimnist" in printed
+    assert multimnist.HOW_TO_GET in printed and "python -m fastls data download multimnist" in printed
 
 
 def test_data_found(only_multimnist, monkeypatch, capsys):

@@ -6,6 +6,8 @@ problems". The images come from the original batches or from a folder of images,
 """
 
 import pickle
+import tarfile
+import zlib
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -16,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from fastls.datasets.common import (
+    DataError,
     ImageSplit,
     MultiTaskData,
     check_files,
@@ -24,6 +27,7 @@ from fastls.datasets.common import (
     download,
     holds_files,
     permutation,
+    warn_of_unused,
 )
 from fastls.datasets.image_folder import read_image_folder
 from fastls.datasets.shapes import draw_shapes
@@ -33,6 +37,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 MAX_TASKS = 20
 SIDE = 32  # pixels
 BATCHES = "cifar-10-batches-py"  # folder of the original files
+ARCHIVE = "cifar-10-python.tar.gz"  # which holds that folder
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of the channels of the training images, as usual
 SOURCES = {  # the stand-in last
     "cifar10": "CIFAR-10",
@@ -40,7 +45,8 @@ SOURCES = {  # the stand-in last
     "shapes": "synthetic shapes (stand-in for CIFAR-10)",
 }
 DOWNLOAD = "python -m fastls data download cifar10"
-HOW_TO_GET = f"CIFAR-10 belongs in data/cifar-10-batches-py or, as images, in data/cifar10: {DOWNLOAD}"
+LOOKS_LIKE_IT = r"cifar.?10[^0].*\.(tar|gz|tgz|zip|mat|parquet)$|data_batch_\d"  # names of files that are not read
+HOW_TO_GET = f"CIFAR-10 belongs in data/{BATCHES}, packed as data/{ARCHIVE} or, as images, in data/cifar10: {DOWNLOAD}"
 ADVICE = f"Run `{DOWNLOAD}` to fetch CIFAR-10 anew, or delete the folder to use the synthetic shapes."
 
 Arrays = tuple[Tensor, Tensor]  # images (N, 3, 32, 32) uint8 and labels (N,) int64
@@ -64,7 +70,8 @@ def load_cifar10(
         tasks: T from 1 to 20: the first T of ten one-vs-rest tasks, and beyond ten groupings, see `task_classes`.
         augment: flip and crop the images of training, see `flip_and_crop`.
         seed: of the order of the images.
-        root: folder with ``cifar-10-batches-py`` or ``cifar10/{train,test}/<class>/*.{jpg,png}``.
+        root: folder with ``cifar-10-batches-py``, or ``cifar-10-python.tar.gz``, which is unpacked beside it, or
+            ``cifar10/{train,test}/<class>/*.{jpg,jpeg,png}``.
 
     Returns:
         MultiTaskData with images (N, 3, 32, 32) and targets (N,) float32.
@@ -137,9 +144,13 @@ def flip_and_crop(images: Tensor, margin: int = 4) -> Tensor:
 
 
 def find_source(root: Path = DATA) -> str:
-    """ "cifar10" or "cifar10-jpeg" where files lie in its folder under `root`, else "shapes"."""
-    folders = {"cifar10": BATCHES, "cifar10-jpeg": "cifar10"}
-    return next((source for source, folder in folders.items() if holds_files(root / folder)), "shapes")
+    """ "cifar10" or "cifar10-jpeg" where it lies under `root`, else "shapes"; warns where files look like it."""
+    if holds_files(root / BATCHES) or (root / ARCHIVE).exists():
+        return "cifar10"
+    if holds_files(root / "cifar10"):
+        return "cifar10-jpeg"
+    warn_of_unused(root, LOOKS_LIKE_IT, SOURCES["shapes"], HOW_TO_GET)
+    return "shapes"
 
 
 def download_cifar10(root: Path = DATA) -> Path:
@@ -169,10 +180,20 @@ def _batch_files() -> dict[str, str]:
 
 
 def _read_batches(root: Path) -> tuple[Arrays, Arrays]:
+    if not holds_files(root / BATCHES) and (root / ARCHIVE).exists():
+        _unpack(root / ARCHIVE)
     check_files(root / BATCHES, _batch_files(), ADVICE)  # before unpickling, which may run code
     batches = {name: _unpickle(root / BATCHES / name) for name in _batch_files()}
     test = batches.pop("test_batch")
     return tuple(torch.cat(parts) for parts in zip(*batches.values(), strict=True)), test
+
+
+def _unpack(archive: Path) -> None:
+    try:
+        with tarfile.open(archive, "r:gz") as file:
+            file.extractall(archive.parent, filter="data")
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{archive} must be CIFAR-10's archive, found another file ({error}). {ADVICE}") from error
 
 
 def _unpickle(path: Path) -> Arrays:

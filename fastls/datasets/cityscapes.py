@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fastls.datasets import street_scenes
-from fastls.datasets.common import DataError, MultiTaskData, check_request, holds_files
+from fastls.datasets.common import DataError, MultiTaskData, check_request, holds_files, warn_of_unused
 from fastls.datasets.scene_files import SceneFiles, read_scene
 from fastls.paths import DATA
 
@@ -26,6 +26,7 @@ SOURCES = {
     "synthetic": "synthetic street scenes (stand-in for Cityscapes)",
 }
 SCALE = 2  # the stand-in's scenes are drawn this much larger than they are read
+LOOKS_LIKE_IT = r"(leftImg8bit|gtFine|disparity)(_|$)|cityscapes.*\.(zip|tar|gz)$"  # names of files that are not read
 HOW_TO_GET = (
     "Cityscapes may not be passed on: register at https://www.cityscapes-dataset.com, fetch "
     "leftImg8bit_trainvaltest.zip (11 GB), gtFine_trainvaltest.zip (241 MB) and disparity_trainvaltest.zip (3.5 GB), "
@@ -81,8 +82,11 @@ def load_cityscapes(
 
 
 def find_source(root: Path = DATA) -> str:
-    """ "cityscapes" where files lie in a folder of that name under `root`, else "synthetic"."""
-    return "cityscapes" if holds_files(root / "cityscapes") else "synthetic"
+    """ "cityscapes" where files lie in its folder under `root`, else "synthetic"; warns where others look like it."""
+    if holds_files(root / "cityscapes"):
+        return "cityscapes"
+    warn_of_unused(root, LOOKS_LIKE_IT, SOURCES["synthetic"], HOW_TO_GET)
+    return "synthetic"
 
 
 def _check_window(name: str, window: tuple[int, int], largest: tuple[int, int] | None) -> None:
@@ -103,7 +107,7 @@ def _make_scenes(n_train: int, n_test: int, size: tuple[int, int], root: Path) -
 
 def _list_scenes(root: Path, split: str, n: int, advice: str) -> tuple[SceneFiles, ...]:
     folder = root / "leftImg8bit" / split
-    images = list(folder.glob("*/*_leftImg8bit.png"))
+    images = list(folder.glob("*/[!.]*_leftImg8bit.png"))  # macOS puts a hidden file beside each
     if not images:
         raise DataError(f"{folder} must hold the images of Cityscapes, found none. {advice}")
     if n > len(images):

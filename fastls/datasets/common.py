@@ -3,6 +3,8 @@
 import functools
 import hashlib
 import os
+import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,6 +144,21 @@ def holds_files(folder: Path) -> bool:
     return any(not path.name.startswith(".") for path in folder.glob("*"))
 
 
+def warn_of_unused(root: Path, names: str, stand_in: str, how_to_get: str) -> None:
+    """Warn that a stand-in is used although files lie in `root`, or a folder in it, that look like the real set.
+
+    Args:
+        root: folder of the data sets.
+        names: regular expression that the names of such files and folders match from their beginning, in any case.
+        stand_in: its description.
+        how_to_get: where the real files belong, and under which names.
+    """
+    paths = sorted(path for pattern in ("*", "*/*") for path in root.glob(pattern))
+    seen = [str(path) for path in paths if re.match(names, path.name, re.IGNORECASE)]
+    if seen:
+        warnings.warn(f"Not used: {', '.join(seen)}. The {stand_in} is used instead. {how_to_get}", stacklevel=3)
+
+
 def check_files(folder: Path, hashes: Mapping[str, str | None], advice: str) -> None:
     """Raise `DataError` unless the folder holds these files.
 
@@ -154,16 +171,19 @@ def check_files(folder: Path, hashes: Mapping[str, str | None], advice: str) -> 
         path = folder / name
         if not path.exists():
             raise DataError(f"{path} is missing: {len(hashes)} files are needed. {advice}")
-        if expected is None:
-            continue
-        algorithm = "md5" if len(expected) == 32 else "sha256"
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, algorithm).hexdigest()
-        if found != expected:
-            raise DataError(
-                f"{path} is not the file it should be: {algorithm} must be {expected}, found {found} "
-                f"({path.stat().st_size:,} bytes). {advice}"
-            )
+        if expected is not None:
+            check_content(path, path.read_bytes(), expected, advice)
+
+
+def check_content(path: Path, content: bytes, expected: str, advice: str) -> None:
+    """Raise `DataError` unless the content of a file, unpacked where it was packed, has this md5 or sha256."""
+    algorithm = "md5" if len(expected) == 32 else "sha256"
+    found = hashlib.new(algorithm, content).hexdigest()
+    if found != expected:
+        raise DataError(
+            f"{path} is not the file it should be: {algorithm} must be {expected}, found {found} "
+            f"({len(content):,} bytes). {advice}"
+        )
 
 
 def open_image(path: Path, advice: str) -> "Image.Image":

@@ -1,4 +1,4 @@
-"""A folder of images, ``<split>/<class>/*.{jpg,png}``, decoded once into tensors that are kept in one cached file."""
+"""A folder of images, ``<split>/<class>/*.{jpg,jpeg,png}``, decoded once and kept in one cached file."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from fastls.datasets.common import DataError, open_image
 from fastls.paths import write_atomically
 
-SUFFIXES = (".jpg", ".png")
+SUFFIXES = (".jpg", ".jpeg", ".png")
 SPLITS = ("train", "test")
 
 
@@ -46,10 +46,10 @@ def read_image_folder(
 
 
 def _list_images(folder: Path, classes: Sequence[str], advice: str) -> list[tuple[Path, int]]:
-    """Files with their labels, by class and name."""
+    """Files with their labels, by class and name; hidden ones are not images, such as macOS's ``._bird.png``."""
     samples = []
     for label, name in enumerate(classes):
-        paths = sorted(path for path in (folder / name).glob("*") if path.suffix in SUFFIXES)
+        paths = sorted(path for path in (folder / name).glob("[!.]*") if path.suffix.lower() in SUFFIXES)
         if not paths:
             kinds = " or ".join(SUFFIXES)
             raise DataError(f"{folder / name} must hold the images of its class, {kinds}, found none. {advice}")

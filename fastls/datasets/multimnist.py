@@ -4,20 +4,24 @@ After Filatov (thesis, section 5.1): both images are shifted by four pixels and 
 where its files are at hand, else from the 1,797 handwritten digits bundled with scikit-learn.
 """
 
+import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from fastls.datasets.common import (
+    DataError,
     ImageSplit,
     MultiTaskData,
-    check_files,
+    check_content,
     check_request,
     check_sizes,
     download,
     holds_files,
     permutation,
+    warn_of_unused,
 )
 from fastls.paths import DATA
 
@@ -35,7 +39,9 @@ MNIST_FILES = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 DOWNLOAD = "python -m fastls data download multimnist"
-HOW_TO_GET = f"MNIST belongs in data/MNIST/raw: {DOWNLOAD}"
+LOOKS_LIKE_IT = r"mnist.*\.(npz|zip|gz|tar|parquet)$|(train|t10k)-(images|labels)"  # names of files that are not read
+HOW_TO_GET = f"MNIST's four files, packed (.gz) or not, belong in data/MNIST/raw: {DOWNLOAD}"
+FOLDERS = ("MNIST/raw", "MNIST", "mnist", ".")  # below the root; torchvision's first
 ADVICE = f"Run `{DOWNLOAD}` to fetch MNIST anew, or delete the folder to use the scikit-learn digits."
 
 Arrays = tuple[np.ndarray, np.ndarray]  # images (N, 28, 28) and labels (N,), both uint8
@@ -50,7 +56,8 @@ def load_multimnist(
         n_train, n_test: number of images. With scikit-learn's digits each split repeats its digits in new pairs.
         source: "mnist", "digits", or "auto": MNIST where it lies under `root`, else the digits.
         seed: of the pairing.
-        root: folder with ``MNIST/raw``, as ``torchvision.datasets.MNIST(root)`` reads it.
+        root: folder with ``MNIST/raw``, as ``torchvision.datasets.MNIST(root)`` reads it, or with the files
+            themselves, see `find_file`.
 
     Returns:
         MultiTaskData with tasks "left" and "right", images of shape (N, 1, 28, 28).
@@ -66,7 +73,7 @@ def load_multimnist(
     """
     source = find_source(root) if source == "auto" else source
     check_request(source, SOURCES, n_train, n_test)
-    train, test = _read_mnist(root / "MNIST" / "raw") if source == "mnist" else _read_digits()
+    train, test = _read_mnist(root) if source == "mnist" else _read_digits()
     if source == "mnist":
         check_sizes("MNIST", n_train, n_test, len(train[1]), len(test[1]))
     splits = _overlay_pairs(*train, n_train, (seed, 0)), _overlay_pairs(*test, n_test, (seed, 1))
@@ -74,8 +81,18 @@ def load_multimnist(
 
 
 def find_source(root: Path = DATA) -> str:
-    """ "mnist" where files lie in its folder under `root`, else "digits"."""
-    return "mnist" if holds_files(root / "MNIST" / "raw") else "digits"
+    """ "mnist" where files of it lie under `root`, else "digits"; warns where others look like MNIST's."""
+    if holds_files(root / "MNIST" / "raw") or any(find_file(root, name) for name in MNIST_FILES):
+        return "mnist"
+    warn_of_unused(root, LOOKS_LIKE_IT, SOURCES["digits"], HOW_TO_GET)
+    return "digits"
+
+
+def find_file(root: Path, name: str) -> Path | None:
+    """A file of MNIST under `root`: as it is or packed (.gz), "idx3" after a hyphen or after a dot."""
+    names = [spelling + end for spelling in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]
+    paths = [root / folder / spelling for folder in FOLDERS for spelling in names]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def download_multimnist(root: Path = DATA) -> Path:
@@ -98,16 +115,28 @@ def download_multimnist(root: Path = DATA) -> Path:
     return download(folder, MNIST_FILES, fetch, advice)
 
 
-def _read_mnist(folder: Path) -> tuple[Arrays, ...]:
-    check_files(folder, MNIST_FILES, ADVICE)
-
+def _read_mnist(root: Path) -> tuple[Arrays, ...]:
     def read(name: str, header: int) -> np.ndarray:
-        return np.fromfile(folder / name, dtype=np.uint8, offset=header)
+        return np.frombuffer(_read_file(root, name), dtype=np.uint8, offset=header)
 
     return tuple(
         (read(f"{split}-images-idx3-ubyte", 16).reshape(-1, 28, 28), read(f"{split}-labels-idx1-ubyte", 8))
         for split in ("train", "t10k")
     )
+
+
+def _read_file(root: Path, name: str) -> bytes:
+    path = find_file(root, name)
+    if path is None:
+        raise DataError(f"{root / 'MNIST' / 'raw' / name} is missing: {len(MNIST_FILES)} files are needed. {ADVICE}")
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{path} must be a file that gzip packed, found another ({error}). {ADVICE}") from error
+    check_content(path, content, MNIST_FILES[name], ADVICE)
+    return content
 
 
 def _read_digits() -> tuple[Arrays, Arrays]:

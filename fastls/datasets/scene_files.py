@@ -44,17 +44,18 @@ def read_scene(files: SceneFiles, size: tuple[int, int]) -> tuple[Tensor, dict[s
         - "disparity": (1, H, W) float32, in pixels of the result; NaN where it is not known.
 
     Raises:
-        DataError: a map has another size or depth than it should, or an unknown label.
+        DataError: a map has another size or depth than it should, or labels that are no label ids.
     """
     image = open_image(files.image, ADVICE).convert("RGB")
     labels = _open_map(files.labels, 8, image.size)
     instances = _open_map(files.instances, 16, image.size)
     disparity = _open_map(files.disparity, 16, image.size)
+    _check_labels(_nearest(labels, size), _nearest(instances, size), files)
     height, width = size
     scales = np.array([width / image.width, height / image.height], dtype=np.float32)
     pixels = np.asarray(image.resize((width, height), Image.Resampling.BOX))
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), {
-        "semantic": torch.from_numpy(_to_classes(_nearest(labels, size), files.labels)),
+        "semantic": torch.from_numpy(_to_classes(_nearest(labels, size))),
         "instance": torch.from_numpy(_to_offsets(instances, size, scales)),
         "disparity": torch.from_numpy(_to_pixels(_nearest(disparity, size), scales[0]))[None],
     }
@@ -75,9 +76,19 @@ def _nearest(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return pixels[rows[:, None], columns]
 
 
-def _to_classes(labels: np.ndarray, path: Path) -> np.ndarray:
+def _check_labels(labels: np.ndarray, instances: np.ndarray, files: SceneFiles) -> None:
+    """An instance is numbered by its label id, so that the two maps tell training ids, 0 to 18, from label ids."""
     if labels.max() >= LABEL_IDS:
-        raise DataError(f"{path} must hold label ids from 0 to {LABEL_IDS - 1}, found {labels.max()}.")
+        raise DataError(f"{files.labels} must hold label ids from 0 to {LABEL_IDS - 1}, found {labels.max()}. {ADVICE}")
+    differ = (labels != np.where(instances < 1000, instances, instances // 1000)).mean()
+    if differ > 0.5:
+        raise DataError(
+            f"{files.labels} must hold the label ids that {files.instances.name} is made of, found others in "
+            f"{differ:.0%} of the pixels. Training ids (labelTrainIds) are not label ids. {ADVICE}"
+        )
+
+
+def _to_classes(labels: np.ndarray) -> np.ndarray:
     table = np.full(LABEL_IDS, IGNORE, dtype=np.uint8)
     table[list(CLASSES)] = np.arange(len(CLASSES))
     return table[labels]

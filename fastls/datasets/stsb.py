@@ -6,6 +6,8 @@ set serves as test set; its test set is left alone.
 """
 
 import csv
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +22,7 @@ from fastls.datasets.common import (
     download,
     holds_files,
     permutation,
+    warn_of_unused,
 )
 from fastls.datasets.sentences import MAX_TOKENS, Pair, make_pairs, tokenise, train_tokenizer
 from fastls.paths import DATA
@@ -39,7 +42,14 @@ BERT = "google-bert/bert-base-uncased"  # on the hub
 BERT_BASE = (12, 768)  # its layers and width
 BERT_FILES = dict.fromkeys(("vocab.txt", "config.json", "model.safetensors"))  # any content: the hub checks them
 DOWNLOAD = "python -m fastls data download stsb"
-HOW_TO_GET = f"STS-B belongs in data/stsb, BERT's vocab.txt in data/bert: {DOWNLOAD}"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"  # on the hub: a small BERT, pretrained on pairs of sentences
+MINILM_SIZES = {"layers": 6, "width": 384, "heads": 12}
+MINILM_FILES = {
+    "config.json": None,
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+}
+LOOKS_LIKE_IT = r"sts.*\.(csv|tsv|zip|gz|parquet)$|(train|dev)\.tsv$"  # names of files that are not read
+HOW_TO_GET = f"STS-B belongs in data/stsb as {' and '.join(STSB_FILES)}, BERT's vocab.txt in data/bert: {DOWNLOAD}"
 ADVICE = f"Run `{DOWNLOAD}` to fetch it anew, or delete data/stsb to use the pairs from templates."
 
 
@@ -87,14 +97,33 @@ def load_stsb(
 
 
 def find_source(root: Path = DATA) -> str:
-    """ "stsb" where files lie in its folder under `root`, else "templates"."""
-    return "stsb" if holds_files(root / "stsb") else "templates"
+    """ "stsb" where files lie in its folder under `root`, else "templates"; warns where others look like it."""
+    if holds_files(root / "stsb"):
+        return "stsb"
+    warn_of_unused(root, LOOKS_LIKE_IT, SOURCES["templates"], HOW_TO_GET)
+    return "templates"
 
 
 def find_weights(source: str, layers: int, width: int, root: Path = DATA) -> str:
     """ "pretrained" where a BERT-base reads STS-B and its weights lie under `root`, else "random"."""
     fits = source == "stsb" and (layers, width) == BERT_BASE
     return "pretrained" if fits and all((root / "bert" / name).exists() for name in BERT_FILES) else "random"
+
+
+def find_checkpoint(weights: str, root: Path = DATA) -> Path | None:
+    """Folder of the weights: "random" (None), "pretrained" (BERT-base's own) or "minilm" (all-MiniLM-L6-v2).
+
+    Raises:
+        DataError: MiniLM's files are missing or not the published ones.
+        ValueError: an unknown name.
+    """
+    if weights == "minilm":
+        check_files(root / "minilm", MINILM_FILES, f"They are {MINILM}'s. Run `{DOWNLOAD}` to fetch them.")
+        return root / "minilm"
+    folders = {"random": None, "pretrained": root / "bert"}
+    if weights not in folders:
+        raise ValueError(f"`weights` must be one of {', '.join([*folders, 'minilm'])}, found {weights!r}.")
+    return folders[weights]
 
 
 def _read_pairs(path: Path) -> list[Pair]:
@@ -123,19 +152,19 @@ def read_tokenizer(path: Path) -> BertWordPieceTokenizer:
 
 
 def download_stsb(root: Path = DATA) -> Path:
-    """Fetch BERT's vocabulary and weights (440 MB) from the Hugging Face hub, then the pairs (1 MB) from GitHub.
+    """Fetch BERT (440 MB) and MiniLM (91 MB) from the Hugging Face hub, then the pairs (1 MB) from GitHub.
 
     Returns:
-        The folder of the pairs; the vocabulary and the weights are in ``bert`` beside it.
+        The folder of the pairs; vocabulary and weights are in ``bert`` and ``minilm`` beside it.
 
     Raises:
         DataError: no network, or ``HF_HUB_OFFLINE`` is set, or a file is not what it should be; no pairs were written.
     """
     from huggingface_hub import hf_hub_download  # imported here: half a second that reading data does without
 
-    def fetch_bert(folder: Path) -> Path:
-        for name in BERT_FILES:
-            hf_hub_download(BERT, name, local_dir=folder)
+    def fetch_from(repository: str, names: Iterable[str], folder: Path) -> Path:
+        for name in names:
+            hf_hub_download(repository, name, local_dir=folder)
         return folder
 
     def fetch_pairs(folder: Path) -> Path:
@@ -144,9 +173,11 @@ def download_stsb(root: Path = DATA) -> Path:
         return folder
 
     advice = (
-        f"They are {', '.join(BERT_FILES)} of {BERT} and {', '.join(STSB_FILES)} of {STSB_URL}. On a machine with a "
+        f"They are {', '.join(BERT_FILES)} of {BERT}, {', '.join(MINILM_FILES)} of {MINILM} and "
+        f"{', '.join(STSB_FILES)} of {STSB_URL}. On a machine with a "
         f"network, and without HF_HUB_OFFLINE, run `{DOWNLOAD}`. Without it pairs from templates, and random weights, "
         "stand in."
     )
-    download(root / "bert", BERT_FILES, fetch_bert, advice)
+    download(root / "bert", BERT_FILES, partial(fetch_from, BERT, BERT_FILES), advice)
+    download(root / "minilm", MINILM_FILES, partial(fetch_from, MINILM, MINILM_FILES), advice)
     return download(root / "stsb", STSB_FILES, fetch_pairs, advice)

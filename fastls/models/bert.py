@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel
 
 from fastls.models.multitask import MultiTaskModel
 
-HEAD = 64  # width of an attention head
+HEAD = 64  # width of an attention head in BERT-base
 VOCABULARY = 30_522  # of bert-base-uncased
 
 
@@ -43,6 +43,7 @@ def bert(
     decoder_width: int = 768,
     autocast: bool = False,
     checkpoint: Path | None = None,
+    heads: int | None = None,
 ) -> MultiTaskModel:
     """BERT (the defaults are BERT-base) and, per task, two fully connected layers with mean squared error.
 
@@ -51,18 +52,19 @@ def bert(
     Args:
         tasks: names of the tasks.
         layers: of the encoder.
-        width: of its hidden states, a multiple of 64, the width of an attention head.
+        width: of its hidden states.
         decoder_width: of the layer between z and a task's one output.
         autocast: the encoder in bfloat16.
         checkpoint: folder with ``config.json`` and ``model.safetensors``; None for random weights, from torch's
             generator. Never looks beyond this folder.
+        heads: attention heads of a layer, a divisor of `width`; None for heads of 64, as BERT-base has.
 
     Returns:
         MultiTaskModel whose encoder takes a dict with input_ids, token_type_ids and attention_mask, each (B, L), and
         returns z of shape (B, width); decoders return (B,).
 
     Raises:
-        ValueError: a width that heads of 64 do not fill, or a checkpoint that is unreadable, lacks weights, or has
+        ValueError: a width that its heads do not fill, or a checkpoint that is unreadable, lacks weights, or has
             another size or vocabulary.
 
     Example:
@@ -72,13 +74,16 @@ def bert(
         >>> model(inputs)["score_1"].shape
         torch.Size([4])
     """
-    if width < HEAD or width % HEAD:
-        raise ValueError(f"`width` must be a multiple of {HEAD}, found {width}.")
+    if heads is None and (width < HEAD or width % HEAD):
+        raise ValueError(f"`width` must be a multiple of {HEAD}, the width of a head, or `heads` given; found {width}.")
+    heads = width // HEAD if heads is None else heads
+    if heads < 1 or width % heads:
+        raise ValueError(f"`heads` must divide `width`, found {heads} and {width}.")
     config = BertConfig(
         vocab_size=VOCABULARY,
         num_hidden_layers=layers,
         hidden_size=width,
-        num_attention_heads=width // HEAD,
+        num_attention_heads=heads,
         intermediate_size=4 * width,
         initializer_range=0.02 * (768 / width) ** 0.5,  # so that a narrow layer passes on as much as BERT-base's
         attn_implementation="sdpa",

@@ -2,6 +2,8 @@
 
 import hashlib
 import pickle
+import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +69,21 @@ def test_reads_what_torchvision_reads(batches, tmp_path, monkeypatch):
         expected = torchvision.datasets.CIFAR10(tmp_path, train=train)
         images = split.images.permute(0, 2, 3, 1).contiguous().numpy()
         assert as_set(images, labels_of(split)) == as_set(expected.data, expected.targets)
+
+
+def test_the_archive_is_unpacked(batches, tmp_path):
+    expected = load_cifar10(60, 12, source="cifar10", root=tmp_path)
+    with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz") as archive:
+        archive.add(batches, batches.name)
+    shutil.rmtree(batches)
+    found = load_cifar10(60, 12, root=tmp_path)
+    assert (found.source, found.fingerprint) == ("cifar10", expected.fingerprint)
+
+
+def test_a_broken_archive_is_named(tmp_path):
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"half an archive")
+    with pytest.raises(DataError, match=r"cifar-10-python.tar.gz must be CIFAR-10's archive.*data download cifar10"):
+        load_cifar10(10, 10, root=tmp_path)
 
 
 @pytest.mark.parametrize("source", ["cifar10", "shapes"])

@@ -62,6 +62,14 @@ def test_batches(root):
     np.testing.assert_allclose(images[0], expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_hidden_file_is_no_image(own_root):
+    for path in (own_root / "cityscapes").rglob("*_leftImg8bit.png"):
+        path.with_name(f"._{path.name}").write_bytes(b"written by macOS")
+    assert len(load(own_root, 2, 1).train) == 2
+    with pytest.raises(DataError, match="has 2 images"):
+        load(own_root, 3, 1)
+
+
 def test_a_batch_is_its_examples(root):
     split = load(root).train
     together = batches_of(split, [3, 1], 2)

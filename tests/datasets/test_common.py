@@ -7,6 +7,7 @@ from urllib.error import URLError
 import pytest
 import torch
 
+from fastls.datasets import cifar10, cityscapes, multimnist, stsb
 from fastls.datasets.common import (
     DataError,
     ImageSplit,
@@ -128,6 +129,39 @@ def test_a_hidden_file_is_no_data(tmp_path):
     assert not holds_files(tmp_path)
     (tmp_path / "something").touch()
     assert holds_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "data_set, name",
+    [
+        (multimnist, "mnist.npz"),
+        (multimnist, "digits/train-images.zip"),
+        (cifar10, "cifar-10-matlab.tar.gz"),
+        (cifar10, "cifar/data_batch_1"),
+        (stsb, "STS-B/train.tsv"),
+        (stsb, "stsbenchmark/sts-dev.csv"),
+        (cityscapes, "gtFine_trainvaltest.zip"),
+        (cityscapes, "scenes/leftImg8bit"),
+    ],
+)
+def test_a_stand_in_is_used_aloud_where_files_look_like_the_real_set(tmp_path, data_set, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    stand_in = list(data_set.SOURCES)[-1]
+    with pytest.warns(UserWarning) as caught:
+        assert data_set.find_source(tmp_path) == stand_in
+    (message,) = [str(warning.message) for warning in caught]
+    assert str(tmp_path / name) in message and data_set.SOURCES[stand_in] in message and data_set.HOW_TO_GET in message
+
+
+def test_a_stand_in_is_used_in_silence_where_nothing_looks_like_the_real_set(tmp_path, recwarn):
+    """Files that other data sets, the store and the cache keep there."""
+    for name in ("cifar100.tar.gz", "cache/cifar10.pt", "runs/cityscapes-FBLS-0.jsonl", "runs/stsb-FBLS-0.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for data_set in (multimnist, cifar10, stsb, cityscapes):
+        assert data_set.find_source(tmp_path) == list(data_set.SOURCES)[-1]
+    assert len(recwarn) == 0
 
 
 @pytest.mark.parametrize("sizes", [(31, 12), (30, 13)])

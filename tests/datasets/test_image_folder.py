@@ -62,6 +62,15 @@ def test_a_grey_image_gets_three_channels(folder):
     assert images.shape == (6, 3, 8, 8) and (images[0] == 7).all()
 
 
+def test_other_spellings_of_suffixes_are_images_and_hidden_files_are_not(folder):
+    expected = read(folder)
+    for path, suffix in zip(sorted((folder / "train" / "cat").iterdir()), (".PNG", ".Png", ".png"), strict=True):
+        path.rename(path.with_suffix(suffix))
+        path.with_name(f"._{path.name}").write_bytes(b"written by macOS")
+    found = read(folder)
+    assert torch.equal(found["train"][0], expected["train"][0]) and torch.equal(found["test"][0], expected["test"][0])
+
+
 def test_a_second_reading_decodes_nothing(folder, decoded):
     first = read(folder)
     assert len(decoded) == 12
@@ -139,7 +148,7 @@ def test_an_image_of_another_size_is_refused(folder):
 def test_a_class_without_images_is_refused(folder, suffix):
     for path in (folder / "train" / "dog").iterdir():
         path.rename(path.with_suffix(suffix)) if suffix else path.unlink()
-    with pytest.raises(DataError, match="train/dog must hold the images of its class, .jpg or .png, found none. Adv"):
+    with pytest.raises(DataError, match="train/dog must hold the images of its class, .jpg or .jpeg or .png, found"):
         read(folder)
 
 

@@ -1,5 +1,6 @@
 """MultiMNIST: the overlay and its pairing, the two sources, damaged files, the download."""
 
+import gzip
 import hashlib
 from pathlib import Path
 
@@ -158,7 +159,7 @@ def test_digits_are_scaled_like_mnist():
 
 
 def test_reads_what_torchvision_reads(raw, tmp_path):
-    for (images, labels), train in zip(multimnist._read_mnist(raw), (True, False), strict=True):
+    for (images, labels), train in zip(multimnist._read_mnist(tmp_path), (True, False), strict=True):
         expected = torchvision.datasets.MNIST(tmp_path, train=train)
         assert np.array_equal(images, expected.data.numpy()) and np.array_equal(labels, expected.targets.numpy())
 
@@ -166,7 +167,7 @@ def test_reads_what_torchvision_reads(raw, tmp_path):
 @pytest.mark.data
 @pytest.mark.skipif(find_source() != "mnist", reason="needs MNIST under data/MNIST/raw")
 def test_real_mnist_is_what_torchvision_reads():
-    for (images, labels), train in zip(multimnist._read_mnist(DATA / "MNIST" / "raw"), (True, False), strict=True):
+    for (images, labels), train in zip(multimnist._read_mnist(DATA), (True, False), strict=True):
         expected = torchvision.datasets.MNIST(DATA, train=train)
         assert len(images) == (60_000 if train else 10_000)
         assert np.array_equal(images, expected.data.numpy()) and np.array_equal(labels, expected.targets.numpy())
@@ -180,6 +181,28 @@ def test_auto_takes_mnist_where_it_is(raw, tmp_path):
 def test_auto_takes_digits_without_mnist(tmp_path):
     assert find_source(tmp_path) == "digits"
     assert load_multimnist(5, 5, root=tmp_path).source == "digits"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("separator", ["-", "."])
+@pytest.mark.parametrize("folder", ["MNIST/raw", "MNIST", "mnist", "."])
+def test_other_names_of_the_files_are_found(raw, tmp_path, folder, separator, packed):
+    expected = load_multimnist(30, 12, root=tmp_path).fingerprint
+    other = tmp_path / "other"
+    (other / folder).mkdir(parents=True)
+    for path in raw.iterdir():
+        content = gzip.compress(path.read_bytes()) if packed else path.read_bytes()
+        (other / folder / (path.name.replace("-idx", f"{separator}idx") + ".gz" * packed)).write_bytes(content)
+    found = load_multimnist(30, 12, root=other)
+    assert (found.source, found.fingerprint) == ("mnist", expected)
+
+
+def test_a_packed_file_is_checked(raw, tmp_path):
+    path = raw / "t10k-labels-idx1-ubyte"
+    path.with_suffix(".gz").write_bytes(gzip.compress(path.read_bytes())[:20])
+    path.unlink()
+    with pytest.raises(DataError, match=f"{path.name}.gz must be a file that gzip packed.*{multimnist.DOWNLOAD}"):
+        load_multimnist(5, 5, root=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte", "train-images-idx3-ubyte.gz"])

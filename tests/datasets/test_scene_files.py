@@ -52,7 +52,7 @@ def test_classes_are_the_official_ones(table):
 
 def test_every_label_id_becomes_its_training_label(tmp_path):
     ids = np.resize(np.arange(LABEL_IDS, dtype=np.uint8), (HEIGHT, WIDTH))
-    _, targets = read_scene(write_files(tmp_path, labels=ids), (HEIGHT, WIDTH))
+    _, targets = read_scene(write_files(tmp_path, labels=ids, instances=ids.astype(np.uint16)), (HEIGHT, WIDTH))
     expected = {entry.id: entry.trainId for entry in official_labels}
     assert targets["semantic"].tolist() == [[expected[label] for label in row] for row in ids.tolist()]
 
@@ -115,6 +115,15 @@ def test_things_without_a_class_have_no_centre(tmp_path):
 def test_a_disparity_that_is_nowhere_known(tmp_path):
     files = write_files(tmp_path, disparity=np.zeros((HEIGHT, WIDTH), np.uint16))
     assert read_scene(files, (HEIGHT, WIDTH))[1]["disparity"].isnan().all()
+
+
+def test_training_ids_are_not_taken_for_label_ids(tmp_path):
+    """The official labelTrainIds of the scene under the name of its labelIds: each is some class's label id, too."""
+    to_training = {entry.id: entry.trainId for entry in official_labels}
+    labels = np.asarray(Image.open(write_files(tmp_path).labels))
+    training_ids = np.vectorize(to_training.get)(labels).astype(np.uint8)
+    with pytest.raises(DataError, match=r"labels.png must hold the label ids that instances.png is made of.*100%"):
+        read_scene(write_files(tmp_path, labels=training_ids), (HEIGHT, WIDTH))
 
 
 SMALLER = np.zeros((HEIGHT, WIDTH - 1))

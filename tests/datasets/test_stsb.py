@@ -16,6 +16,7 @@ from fastls.datasets.stsb import (
     STSB_FILES,
     VOCABULARY,
     download_stsb,
+    find_checkpoint,
     find_source,
     find_weights,
     load_stsb,
@@ -23,6 +24,7 @@ from fastls.datasets.stsb import (
 )
 from fastls.paths import DATA
 
+WEIGHTS = hashlib.sha256(b"weights").hexdigest()  # of what stands for MiniLM's
 ROWS = [f"Sentence {i}.,A sentence {i},{i % 6}\n" for i in range(40)]
 
 
@@ -147,22 +149,36 @@ def contents(root) -> dict[str, bytes]:
     """What hub and GitHub have: the fabricated files."""
     pairs = {name: (root / "stsb" / name).read_bytes() for name in STSB_FILES}
     vocabulary = (root / "bert" / "vocab.txt").read_bytes()
-    return pairs | {"vocab.txt": vocabulary, "config.json": b"{}", "model.safetensors": b""}
+    return pairs | {"vocab.txt": vocabulary, "config.json": b"{}", "model.safetensors": b"weights"}
 
 
 def test_download(tmp_path, contents, monkeypatch):
     serve(monkeypatch, contents)
+    monkeypatch.setitem(stsb.MINILM_FILES, "model.safetensors", WEIGHTS)
     target = tmp_path / "data"
     assert download_stsb(target) == target / "stsb"
     assert {path.name: path.read_bytes() for path in target.glob("*/*")} == contents
-    assert sorted(path.name for path in target.iterdir()) == ["bert", "stsb"]
+    assert sorted(path.name for path in target.iterdir()) == ["bert", "minilm", "stsb"]
+    assert find_checkpoint("minilm", target) == target / "minilm"
     assert len(load_stsb(10, 10, root=target).train) == 10
+
+
+def test_weights_that_are_not_minilms_are_refused(tmp_path, contents, monkeypatch):
+    serve(monkeypatch, contents)
+    with pytest.raises(DataError, match="model.safetensors.*sha256"):
+        download_stsb(tmp_path / "data")
+    assert not (tmp_path / "data" / "minilm" / "model.safetensors").exists()
+    with pytest.raises(DataError, match="MiniLM.*download stsb"):
+        find_checkpoint("minilm", tmp_path / "data")
+    with pytest.raises(ValueError, match="'distilled'"):
+        find_checkpoint("distilled")
 
 
 @pytest.mark.parametrize("lacking", ["vocab.txt", "stsb-en-dev.csv"])
 def test_download_without_network(tmp_path, contents, monkeypatch, lacking):
     del contents[lacking]
     serve(monkeypatch, contents)
+    monkeypatch.setitem(stsb.MINILM_FILES, "model.safetensors", WEIGHTS)
     with pytest.raises(DataError) as caught:
         download_stsb(tmp_path / "data")
     for part in (lacking, "no network", stsb.DOWNLOAD, "HF_HUB_OFFLINE"):

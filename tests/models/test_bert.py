@@ -8,10 +8,11 @@ from transformers import BertConfig, BertModel
 
 import fastls
 from fastls.algorithms.spaces import Evaluation, LatentSpace, ParameterSpace
-from fastls.datasets.sentences import TASKS
-from fastls.datasets.stsb import VOCABULARY, load_stsb
+from fastls.datasets.sentences import TASKS, Pair, tokenise
+from fastls.datasets.stsb import MINILM_SIZES, VOCABULARY, find_checkpoint, load_stsb, read_tokenizer
 from fastls.models import bert as module
 from fastls.models.bert import bert
+from fastls.paths import DATA
 
 SMALL = {"layers": 1, "width": 64, "decoder_width": 32}
 
@@ -80,7 +81,7 @@ def test_learns_four_pairs(make_optimizer):
 
 @pytest.mark.parametrize("width", [0, 100])
 def test_width_that_heads_do_not_fill(width):
-    with pytest.raises(ValueError, match=f"`width` must be a multiple of 64, found {width}"):
+    with pytest.raises(ValueError, match=f"`width` must be a multiple of 64.*found {width}"):
         bert(layers=1, width=width)
 
 
@@ -121,3 +122,28 @@ def test_damaged_or_missing_checkpoint(checkpoint):
     (checkpoint / "config.json").unlink()
     with pytest.raises(ValueError, match="config.json of a checkpoint, found none"):
         make(checkpoint=checkpoint)
+
+
+def test_heads_of_another_width():
+    config = bert(layers=1, width=96, heads=3).encoder.bert.config
+    assert config.num_attention_heads == 3
+    with pytest.raises(ValueError, match="`heads` must divide `width`, found 5 and 96"):
+        bert(layers=1, width=96, heads=5)
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not (DATA / "minilm").exists(), reason="MiniLM is not under data/")
+def test_minilm_tells_sentences_apart():
+    model = bert(**MINILM_SIZES, checkpoint=find_checkpoint("minilm")).eval()
+    tokenizer = read_tokenizer(DATA / "bert" / "vocab.txt")
+    sentences = [
+        Pair("a man plays the guitar", "", 0.0),
+        Pair("someone is playing guitar", "", 0.0),
+        Pair("the stock market fell", "", 0.0),
+    ]
+    inputs, _ = tokenise(sentences, tokenizer).batch(torch.arange(3))
+    with torch.no_grad():
+        hidden = model.encoder.bert(**inputs).last_hidden_state
+    mask = inputs["attention_mask"][..., None]
+    means = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)
+    assert means[0] @ means[1] > 0.6 > 0.3 > means[0] @ means[2]

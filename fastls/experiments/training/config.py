@@ -16,7 +16,8 @@ FIELDS = {
     "BLS": SEARCH_FIELDS,
     "FBLS": SEARCH_FIELDS | {"match_gain"},
     "BlockFBLS": frozenset({"direction", "beta", "preconditioner"}),
-    "EqualWeight": frozenset(),
+    "AdamFBLS": frozenset({"direction"}),
+    **dict.fromkeys(("EqualWeight", "AdamW", "NAdam", "Prodigy", "ScheduleFree"), frozenset()),
 }
 OPTIONAL = sorted(frozenset().union(*FIELDS.values()))
 
@@ -67,8 +68,7 @@ class RunConfig(Setting):
     """All that decides a run's rows, a setting and what follows; its hash is the key of the run.
 
     Attributes:
-        method: "SGD", "BLS", "MGDA-UB", "FBLS", "EqualWeight" or "BlockFBLS"; for timings also "SGD, T forwards" and
-            "TorchJD MGDA".
+        method: a name in `FIELDS`; "SGD, T forwards" and "TorchJD MGDA" are for timings.
         lr: constant step size, or the upper bound lr_ub of a search.
         epochs, seed: as usual; the seed decides initial weights, order of batches and dropout.
         direction: rule for the common direction; None for EqualWeight.
@@ -79,6 +79,7 @@ class RunConfig(Setting):
         order: "in turn" for trials that begin with the task that refused the last one; None for all together.
         preconditioner: "rms" for BlockFBLS with `RootMeanSquare`; None for none.
         decay_every: epochs after which `lr` is halved, again and again; None for never.
+        averaged: whether the running mean of the weights is evaluated beside the weights; None for no.
 
     Raises:
         ValueError: an unknown method, a field that the method does not read, or a number of epochs below 1.
@@ -99,6 +100,7 @@ class RunConfig(Setting):
     order: str | None = None
     preconditioner: str | None = None
     decay_every: int | None = None
+    averaged: bool | None = None
 
     def __post_init__(self):
         super().__post_init__()

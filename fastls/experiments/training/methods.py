@@ -6,6 +6,7 @@ from collections.abc import Callable
 import fastls
 from fastls.algorithms.block_search import GROWTH
 from fastls.experiments.training.config import RunConfig
+from fastls.experiments.training.rivals import RIVALS, Rival
 from fastls.experiments.training.sgd_reading import SGDSeparateForwards
 from fastls.experiments.training.torchjd_peer import TorchJDMGDA
 from fastls.models.multitask import MultiTaskModel
@@ -14,6 +15,10 @@ from fastls.models.multitask import MultiTaskModel
 def make_optimizer(config: RunConfig, model: MultiTaskModel):
     """The optimizer of a configuration."""
     return BUILDERS[config.method](config, model)
+
+
+def _rival(make: Callable) -> Callable:
+    return lambda config, model: Rival(model, config.lr, make)
 
 
 def _constant(optimizer: type) -> Callable:
@@ -48,5 +53,7 @@ BUILDERS: dict[str, Callable] = {
     "BLS": _bls,
     "FBLS": _fbls,
     "BlockFBLS": _block,
+    "AdamFBLS": lambda config, model: fastls.AdamFBLS(model, config.direction),
     "EqualWeight": lambda config, model: fastls.EqualWeight(model, config.lr),
+    **{name: _rival(make) for name, (make, _) in RIVALS.items()},
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 import fastls
 from fastls.algorithms.spaces import Passes
@@ -16,6 +17,7 @@ from fastls.datasets.common import MultiTaskData
 from fastls.environment import describe_environment
 from fastls.experiments.training.config import Options, RunConfig, Setting
 from fastls.experiments.training.methods import make_optimizer
+from fastls.experiments.training.rivals import evaluation_weights
 from fastls.experiments.training.store import Run, RunStore, StoreError
 from fastls.experiments.training.workloads import get_workload
 from fastls.paths import write_atomically
@@ -115,6 +117,8 @@ class Training:
         self.workload = get_workload(config.dataset)
         self.model = self.workload.make_model(**dict(config.model_options)).to(config.device)
         self.optimizer = make_optimizer(config, self.model)
+        # The running mean of the weights; its n-th member weighs 9/(n + 9), so that the start is forgotten.
+        self.average = AveragedModel(self.model, avg_fn=_average, use_buffers=True) if config.averaged else None
         decay_every = config.decay_every or config.epochs + 1
         self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, decay_every, gamma=0.5)
         self.rows: list[dict] = []
@@ -132,17 +136,24 @@ class Training:
         except FloatingPointError:
             self.rows.append({"epoch": epoch, "diverged": True})
             return
-        metrics = {
-            f"{split}_{name}": rounded(value)
-            for split, examples in self.looked_at.items()
-            for name, value in self.workload.evaluate(self.model, examples).items()
-        }
+        metrics = self.evaluate()
         if None in metrics.values():  # the last step of the epoch went astray
             self.rows.append({"epoch": epoch, "diverged": True})
             return
         row = {"epoch": epoch, "diverged": False, "seconds": round(seconds, 4), "lr": bound}
         self.rows.append(row | metrics | summarize_steps(records, bound))
         self.scheduler.step()
+
+    def evaluate(self) -> dict[str, float | None]:
+        """Metrics of the model, and of the mean of its weights where there is one, on both splits."""
+        models = {"": self.model} | ({"averaged_": self.average.module} if self.average else {})
+        with evaluation_weights(self.optimizer):
+            return {
+                f"{prefix}{split}_{name}": rounded(value)
+                for prefix, model in models.items()
+                for split, examples in self.looked_at.items()
+                for name, value in self.workload.evaluate(model, examples).items()
+            }
 
     def train_epoch(self, epoch: int) -> tuple[list[fastls.StepRecord], float]:
         """All batches once, in an order that the seed and the epoch decide; seconds with the device synchronised."""
@@ -152,7 +163,11 @@ class Training:
         synchronize(config.device)
         start = time.perf_counter()
         batches = train.batches(order, config.batch_size, training=True)
-        records = [self.optimizer.step(inputs, targets) for inputs, targets in batches]
+        records = []
+        for inputs, targets in batches:
+            records.append(self.optimizer.step(inputs, targets))
+            if self.average is not None:
+                self.average.update_parameters(self.model)
         synchronize(config.device)
         return records, time.perf_counter() - start
 
@@ -163,6 +178,7 @@ class Training:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
+            "average": self.average and self.average.state_dict(),
             "generators": [torch.get_rng_state()]
             + ([torch.cuda.get_rng_state()] if self.config.device == "cuda" else []),
         }
@@ -188,10 +204,17 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         torch.set_rng_state(state["generators"][0])
         if self.config.device == "cuda":
             torch.cuda.set_rng_state(state["generators"][1])
         self.rows = state["rows"]
+
+
+def _average(mean: torch.Tensor, new: torch.Tensor, count) -> torch.Tensor:
+    """The mean after one more step, of `count` before it."""
+    return torch.lerp(mean, new, 9 / (float(count) + 10)) if mean.is_floating_point() else new
 
 
 def summarize_steps(records: list[fastls.StepRecord], bound: float) -> dict:

@@ -43,13 +43,12 @@ def _cifar10() -> Workload:
 
 
 def _stsb() -> Workload:
-    from fastls.datasets.stsb import load_stsb
+    from fastls.datasets.stsb import find_checkpoint, load_stsb
     from fastls.experiments.training.metrics.regression import evaluate_regressors
     from fastls.models.bert import bert
-    from fastls.paths import DATA
 
     def make_model(weights: str = "random", **options) -> MultiTaskModel:
-        return bert(checkpoint=DATA / "bert" if weights == "pretrained" else None, **options)
+        return bert(checkpoint=find_checkpoint(weights), **options)
 
     return Workload(load_stsb, make_model, evaluate_regressors)
 

@@ -240,6 +240,7 @@ class TestConfig:
         "order": "in turn",
         "match_gain": True,
         "preconditioner": "rms",
+        "averaged": True,
         "decay_every": 1,
         "batch_size": 32,
         "device": "cuda",

@@ -1,0 +1,116 @@
+"""FBLS along Adam's step: a search in latent space with no number to choose."""
+
+import torch
+from torch import Tensor
+
+from fastls.algorithms.directions import Direction
+from fastls.algorithms.line_search import Backtracking, Slopes
+from fastls.algorithms.multitask_optimizer import CommonDirectionOptimizer
+from fastls.algorithms.spaces import Evaluation, LatentSpace, check_encoder_gradient, squared_norm
+from fastls.models.multitask import MultiTaskModel
+
+# The same for every model, as the constants of Adam are.
+MOMENTUM, DECAY, EPS = 0.9, 0.99, 1e-8
+BETA, GROWTH = 0.3, 1.1
+FIRST_STEP, FLOOR, GUARD = 1e-6, 1e-14, 1000.0
+
+
+class AdamFBLS(CommonDirectionOptimizer):
+    r"""θ ← θ − η P⁻¹ m with the first η in 1.1 η_last, γ 1.1 η_last, ... such that for every task t
+
+    .. math::
+        L_t(z − ηρ d_z, θ_t − η P_t^{-1} g_t) ≤ L_t − ηβ (⟨g_t, P_t^{-1} g_t⟩ + ρ ⟨∂L_t/∂z, d_z⟩), \qquad
+        ρ = ⟨g_{sh}, P^{-1} g_{sh}⟩ / ‖d_z‖².
+
+    g_t = ∂L_t/∂θ_t and g_sh = Jᵀd_z with J = ∂z/∂θ_sh are the gradients of the decoders and of the encoder. P is Adam's
+    diagonal metric, √v̂ + 1e-8, with v̂ the running mean of squared gradients (weight 0.99) and m that of the gradients
+    (weight 0.9), both with their start at zero corrected. The encoder moves z by about −ηJP⁻¹Jᵀd_z; ρ is the part of
+    this along d_z, so that a trial goes as far along d_z as the step without momentum will.
+
+    The test is made on the gradient and the step along the momentum, as in SaLSA. The first step is 1e-6, and a step is
+    at most 1.1 times the last one: the search warms up by itself. Where no step passes, nothing moves in this step.
+    A step costs 1 encoder forward, 1 encoder backward, and T decoder forwards a trial. Beside the model two numbers are
+    kept for every parameter, as in Adam.
+
+    The numbers (β = 0.3, γ = 1/2 and those above) are the same for every model: they were set on MultiMNIST, CIFAR-10
+    and STS-B together. A schedule may lower `lr`, which is only a guard against overflow.
+
+    Args:
+        model: a `MultiTaskModel`.
+        direction: as for `FBLS`.
+
+    Raises:
+        ValueError: an unknown direction, or an encoder without trainable parameters.
+
+    Example:
+        >>> from fastls.models.lenet import lenet
+        >>> optimizer = AdamFBLS(lenet())
+        >>> record = optimizer.step(torch.rand(4, 1, 28, 28), {"left": torch.arange(4), "right": torch.arange(4)})
+        >>> record.step_size, record.passes.encoder_forward, record.passes.encoder_backward
+        (1e-06, 1, 1)
+
+    Source: ours. The parts: Kingma and Ba (2015), "Adam", https://arxiv.org/abs/1412.6980; Kenneweg et al. (2024),
+    "SaLSA", https://arxiv.org/abs/2407.20650, for the test on the gradient and the step along the momentum.
+    """
+
+    def __init__(self, model: MultiTaskModel, direction: str | Direction = "mgda"):
+        search = Backtracking(BETA, floor=FLOOR, growth=GROWTH)
+        super().__init__(model, GUARD, direction, LatentSpace(), search, previous_step=FIRST_STEP / GROWTH)
+
+    def _follow(self, batch: Evaluation, direction: Tensor, weights: Tensor, active: Tensor, slopes: Slopes):
+        """Search with the decoders along P⁻¹g, then move along P⁻¹m."""
+        shared = self.space.shared_direction(batch, direction)
+        check_encoder_gradient(squared_norm(shared, batch.losses))
+        blocks = [shared, *batch.own_gradients]
+        metric_steps, moves = [], []
+        for group, gradients in zip(self.param_groups, blocks, strict=True):
+            step, move = self._precondition(group["params"], gradients)
+            metric_steps.append(step)
+            moves += move
+        products = torch.stack(
+            [_inner(gradients, step, batch.losses) for gradients, step in zip(blocks, metric_steps, strict=True)]
+        )
+        gain = products[0] / squared_norm([direction], batch.losses)
+        batch.own_gradients = metric_steps[1:]  # what trials move the decoders along
+        rho, own = gain.cpu().nan_to_num(), products[1:].cpu()
+        slopes = Slopes(own, rho * slopes.shared)
+        previous = self.param_groups[0]["previous_step"]
+        result = self._search(batch, rho.to(direction) * direction, active, slopes)
+        if result.accepted and result.step_size:
+            self._move(moves, result.step_size)
+        else:
+            self.param_groups[0]["previous_step"] = previous  # the next search begins where this one did
+            result = result._replace(step_size=0.0)
+        batch.trial_buffers.clear()
+        return self._record(batch, weights, slopes, result, gain)
+
+    @torch.no_grad()
+    def _precondition(self, parameters: list[Tensor], gradients: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """P⁻¹g and P⁻¹m, a tensor a parameter; the running means are kept in ``state``, where `state_dict` has them."""
+        if not parameters:
+            return [], []
+        for parameter in parameters:
+            if "steps" not in self.state[parameter]:
+                zeros = {name: torch.zeros_like(parameter) for name in ("average", "square_average")}
+                self.state[parameter] |= zeros | {"steps": 0}
+            self.state[parameter]["steps"] += 1
+        averages, squares = (
+            [self.state[parameter][name] for parameter in parameters] for name in ("average", "square_average")
+        )
+        steps = self.state[parameters[0]]["steps"]
+        torch._foreach_lerp_(averages, gradients, 1 - MOMENTUM)
+        torch._foreach_mul_(squares, DECAY)
+        torch._foreach_addcmul_(squares, gradients, gradients, value=1 - DECAY)
+        metric = torch._foreach_div(squares, 1 - DECAY**steps)
+        torch._foreach_sqrt_(metric)
+        torch._foreach_add_(metric, EPS)
+        moves = torch._foreach_div(averages, metric)
+        torch._foreach_div_(moves, 1 - MOMENTUM**steps)
+        return torch._foreach_div(gradients, metric), moves
+
+
+def _inner(first: list[Tensor], second: list[Tensor], like: Tensor) -> Tensor:
+    """Σ ⟨·, ·⟩ as a float64 scalar on the device of `like`; zero for empty lists."""
+    if not first:
+        return like.new_zeros((), dtype=torch.float64)
+    return torch.stack([(a * b).sum() for a, b in zip(first, second, strict=True)]).double().sum()
