@@ -4,7 +4,7 @@ PROFILE ?= quick
 JOBS ?= 1
 BIN := .venv/bin
 
-.PHONY: help reproduce test test-slow lint notebooks figures bench clean
+.PHONY: help reproduce test test-slow lint notebooks figures bench book clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -14,7 +14,7 @@ reproduce: .venv/.installed  ## every figure and table: make reproduce PROFILE=s
 	$(BIN)/python -m fastls reproduce --profile $(PROFILE) --jobs $(JOBS)
 
 test: .venv/.installed  ## all tests, the examples in docstrings too
-	$(BIN)/python -m pytest tests fastls README.md
+	$(BIN)/python -m pytest tests fastls README.md docs
 
 test-slow: .venv/.installed  ## redraw everything in a fresh clone of what is committed, and compare
 	$(BIN)/python -m pytest -m slow tests
@@ -35,6 +35,9 @@ figures: .venv/.installed  ## draw the committed figures and tables from the com
 bench: .venv/.installed  ## what a step of every method costs on this machine: build/bench
 	$(BIN)/python -m fastls bench
 
+book: .venv/.book  ## the web book from the committed notebooks: build/book/index.html
+	$(BIN)/sphinx-build -q -c docs . build/book
+
 clean:  ## what was built; data, runs and .venv stay
 	rm -rf build .pytest_cache .ruff_cache
 
@@ -42,4 +45,8 @@ clean:  ## what was built; data, runs and .venv stay
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit("fastls needs Python 3.11 to 3.13, found %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	@touch $@
+
+.venv/.book: .venv/.installed
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e ".[book]"
 	@touch $@

@@ -1,4 +1,4 @@
-"""The list of artefacts against the notebooks, the figures folder and the README."""
+"""The list of artefacts against the notebooks, the figures folder, the README and the book."""
 
 import re
 
@@ -15,10 +15,10 @@ PAPER = yaml.safe_load((FIGURES / "paper.yaml").read_text(encoding="utf-8"))
 
 @pytest.mark.parametrize("artifact", ARTIFACTS, ids=lambda artifact: artifact["id"])
 class TestArtifact:
-    def test_has_a_producer_that_the_readme_shows(self, artifact):
-        readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    def test_has_a_producer_that_the_readme_or_the_book_shows(self, artifact):
+        readme, book = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/reproduce.md"))
         if "command" in artifact:
-            assert f"`{artifact['command']}`" in readme
+            assert f"`{artifact['command']}`" in readme + book
         else:
             assert (NOTEBOOKS / f"{artifact['notebook']}.py").exists()
             assert artifact["notebook"] in readme
@@ -46,7 +46,7 @@ def test_no_file_of_figures_is_without_an_entry():
 
 
 def test_links_of_pages_lead_to_files():
-    pages = [*ROOT.glob("*.md"), ROOT / "data" / "README.md", *FIGURES.rglob("*.md")]
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "data" / "README.md", *FIGURES.rglob("*.md")]
     targets = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)[^):]*\)", page.read_text("utf-8"))]
     assert len(targets) > 30
     assert [(page.name, link) for page, link in targets if not (page.parent / link).exists()] == []

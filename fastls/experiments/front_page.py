@@ -4,6 +4,7 @@ Everything here is read from the files that the notebooks and the benchmark have
 enters that is not in one of them, but for claim 6, whose counterexample is computed on the spot.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from fastls.experiments.reporting.comparisons import ABOUT_AS_MUCH, FAR_LESS
 from fastls.experiments.reporting.tables import read_paper, to_markdown, write_table
 from fastls.experiments.studies.beyond.comparison import WITHIN
 from fastls.experiments.studies.theory.counterexamples import sweep_scalar_chain
-from fastls.paths import ROOT, place
+from fastls.paths import ROOT, place, write_atomically
 
 OVERVIEW = "claims"  # the table of all claims
 # Where the rows come from: file -> notebook.
@@ -46,6 +47,7 @@ WHY = {
     "alternate for ever between two points that are not stationary.",
 }
 NO_SENTENCE = "The counts decide; nobody has written down why yet."
+IN_README = re.compile(r"(?<=front-page` -->)\n(?s:.*)(?=<!-- end -->)")
 TUNED = "ours-beyond-tuned-steps"
 COUNTS = "for / against / undecided"
 COLUMNS = {"MultiMNIST": "table-1-multimnist", "CIFAR-10": "table-1-cifar10", "Cityscapes": "table-2-cityscapes"}
@@ -191,7 +193,7 @@ def read_origin(path: Path) -> str:
 
 
 def write_front_page(root: Path = ROOT) -> list[Path]:
-    """Write ``figures/claims/claims.md`` and ``.csv``.
+    """Write ``figures/claims/claims.md`` and ``.csv``, and their verdicts into ``README.md``.
 
     Returns:
         The files.
@@ -214,4 +216,8 @@ def write_front_page(root: Path = ROOT) -> list[Path]:
         f"{ABOUT_AS_MUCH:.2f} times. Far less: at most {FAR_LESS:.2f} times, or the limit in the row.",
         RULES,
     ]
-    return write_table(claims, OVERVIEW, figures, "The six claims of the paper, judged", notes)
+    written = write_table(claims, OVERVIEW, figures, "The six claims of the paper, judged", notes)
+    readme = root / "README.md"
+    table = to_markdown(claims[["claim", "verdict", COUNTS]])
+    write_atomically(readme, IN_README.sub(lambda _: f"\n{table}\n", readme.read_text(encoding="utf-8")))
+    return [*written, readme]

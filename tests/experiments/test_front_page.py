@@ -14,7 +14,8 @@ CLAIMS = {str(number): words for number, words in read_paper()["claims"].items()
 
 @pytest.fixture
 def copied(tmp_path):
-    """The tables among the figures, to be changed."""
+    """The tables among the figures, and the README, to be changed."""
+    shutil.copy(ROOT / "README.md", tmp_path)
     shutil.copytree(FIGURES, tmp_path / "figures", ignore=shutil.ignore_patterns("*.png", "*.pdf"))
     return tmp_path
 
@@ -47,8 +48,15 @@ def test_every_verdict_of_today_has_its_sentence():
 
 def test_claims_are_current(copied):
     front_page.write_front_page(copied)
-    for name in ("figures/claims/claims.md", "figures/claims/claims.csv"):
+    for name in ("figures/claims/claims.md", "figures/claims/claims.csv", "README.md"):
         assert (copied / name).read_text() == (ROOT / name).read_text(), f"{name} is stale: run `make figures`"
+
+
+def test_other_rows_change_the_readme(copied):
+    rows = place(copied / "figures", "claims-bert.csv")
+    rows.write_text(rows.read_text().replace(",holds,", ",does not hold,"))
+    front_page.write_front_page(copied)
+    assert (copied / "README.md").read_text() != (ROOT / "README.md").read_text()
 
 
 def test_another_measurement_changes_the_overview(copied):

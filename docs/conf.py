@@ -1,0 +1,66 @@
+"""The web book: it shows the committed notebooks and pages, and runs nothing.
+
+The source directory is the root of the repository (`make book`), so that links between pages stay as they are.
+"""
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+
+project, author, copyright = "fastls", "the authors of fastls", "MIT for code, CC BY 4.0 for text"
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx-mathjax-offline"]
+root_doc = "docs/index"
+include_patterns = ["docs/*.md", "notebooks/**.ipynb", "figures/**.md", "data/README.md", "*.md"]
+exclude_patterns = [".*", "build", "tests", "fastls", "data/runs", "data/[!R]*", "docs/slides", "**/.ipynb_checkpoints"]
+suppress_warnings = ["toc.not_included", "myst.header", "mystnb.unknown_mime_type", "config.cache", "toc.empty_glob"]
+
+nb_execution_mode = "off"
+nb_merge_streams = True
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 3
+myst_links_external_new_tab = True
+default_role = "literal"  # the docstrings write `code`
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the signature has them
+napoleon_google_docstring, napoleon_use_ivar = True, True
+
+html_theme = "sphinx_book_theme"
+html_title = "Fast line search for multi-task learning"
+html_static_path = ["static"]
+html_css_files = ["book.css"]
+html_show_sphinx = False
+html_additional_pages = {"index": "redirect.html"}
+templates_path = ["templates"]
+html_theme_options = {
+    "repository_url": REPOSITORY,
+    "repository_branch": "main",
+    "use_repository_button": True,
+    "launch_buttons": {"colab_url": "https://colab.research.google.com", "binderhub_url": "https://mybinder.org"},
+    "show_toc_level": 2,
+}
+
+
+def prepare_notebook(app, docname, source):
+    """Fold what a reader does not need at first sight: solutions, parameters, the cell that installs."""
+    path = ROOT / f"{docname}.ipynb"
+    if not path.exists() or docname.startswith("notebooks/exercises"):
+        return
+    notebook = json.loads(source[0])
+    notebook["cells"] = [cell for cell in notebook["cells"] if "injected-parameters" not in _tags(cell)]
+    for cell in notebook["cells"]:
+        if {"exercise", "parameters", "install", "live"} & set(_tags(cell)):
+            cell["metadata"]["tags"] = [*_tags(cell), "hide-input"]
+    source[0] = json.dumps(notebook)
+
+
+def _tags(cell) -> list[str]:
+    return cell["metadata"].get("tags", [])
+
+
+def setup(app):
+    app.connect("source-read", prepare_notebook)

@@ -1,0 +1,40 @@
+"""README, CONTRIBUTING and the pages of the book: every command and name that they mention exists."""
+
+import re
+
+import pytest
+
+import fastls
+from fastls.__main__ import _make_parser
+from fastls.paths import ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+class TestPage:
+    def test_targets_of_make_exist(self, name):
+        asked = re.findall(r"(?:^|`)make ([a-z-]+(?: [a-z-]+)*)", TEXTS[name], flags=re.MULTILINE)
+        assert {word for words in asked for word in words.split()} <= set(TARGETS)
+
+    def test_commands_of_fastls_are_understood(self, name):
+        for command in re.findall(r"python -m fastls ([^`\n#]+)", TEXTS[name]):
+            assert _make_parser().parse_args(command.split()).command
+
+    def test_what_is_said_to_be_in_fastls_is_there(self, name):
+        names = re.findall(r"\bfastls\.([A-Za-z]\w*)\b(?!/)", TEXTS[name])
+        rooms = {path.stem for path in (ROOT / "fastls").iterdir()}
+        assert [part for part in names if not hasattr(fastls, part) and part not in rooms] == []
+
+
+def test_readme_is_short():
+    assert len(TEXTS["README.md"].splitlines()) <= 110
+
+
+def test_the_address_of_the_repository_is_everywhere_the_same():
+    """One line changes it: see CONTRIBUTING.md."""
+    files = [*PAGES, *(ROOT / "notebooks").glob("*.py"), ROOT / "pyproject.toml"]
+    found = {part for path in files for part in re.findall(r"github(?:\.com)?/([\w.-]+/fastls)\b", path.read_text())}
+    assert len(found) <= 1, found
