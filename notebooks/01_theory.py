@@ -575,7 +575,34 @@ both.rename(index=lambda i: i + 1).rename_axis("step").round(4)
 
 # %% [markdown]
 # `fastls` mends all three: the step that is tested is the step that is used, and every trial starts from the same $z$.
-# One more slip is in the Notation: it asks for $\nabla L_t^\top d < 0$, while the algorithms subtract $d$.
+#
+# Other slips, so that you can read the texts beside this notebook:
+#
+# - The Notation asks for $\nabla L_t^\top d < 0$, while the algorithms subtract $d$.
+# - Algorithm 1 as printed shrinks $\eta$ first. It tests $\gamma\eta$ and takes $\eta$, so $\beta$ acts as $\beta\gamma$.
+# - The thesis and a draft move the encoder by $(\partial\theta_{sh}/\partial z)\,d_z$, where the paper has $J^\top d_z$. Read
+#   as the pseudo-inverse $J^{+}$, it makes equation (5) right, since $JJ^{+} d_z = d_z$ where $J$ has full row rank. Each step
+#   then costs the solution of a linear system.
+# - The thesis wants $\beta \in (0, 0.5)$, the paper $(0, 1)$. The thesis sets $\gamma = 0.5$ for the decay of the bound; the
+#   paper gives no $\gamma$. Both name golden section and a parabola as other searches: `fastls.GoldenSection`,
+#   `fastls.Parabolic`.
+#
+# ### A decrease at every step is not enough
+#
+# Theorem 4.1 of the thesis asks for less than the Armijo test: that every loss falls at every step. It concludes that limit
+# points are stationary. They need not be. Take $L = \theta^2/2$, $\theta_0 = 1$ and gradient steps with
+# $\eta_k = 2 - 2^{-(k+1)}$. Each step multiplies $\theta$ by $-(1 - 2^{-(k+1)})$, so the loss falls for ever:
+
+# %%
+path = counterexamples.follow_shrinking_decrease(steps=50)
+
+# %% tags=["nbval-check-output"]
+print(f"the loss fell in every step: {(path['loss'].diff()[1:] < 0).all()}")
+path.iloc[[0, 1, 2, 3, 10, 49, 50]].round(4)
+
+# %% [markdown]
+# $\theta$ alternates between two limit points, and neither is 0. The decrease itself tends to zero while the gradient does
+# not. The Armijo test forbids this: it asks for a decrease of at least $\eta\beta s$ in every step.
 #
 # ### Four forms of the test
 #
@@ -672,6 +699,9 @@ _ = style.save_figure(figure, "ours-descent-lost-share", folder)
 # $\eta_{min} = \min(lr_{ub}, \gamma\eta_0, 2\gamma(1-\beta)/\Lambda)$, and every loss falls by at least
 # $\beta\eta_{min}s_t$. The losses never grow and are bounded below, so $s_t \to 0$ along the subsequence: $d \to 0$ and
 # every $u_t \to 0$. A limit point of the weights $\alpha$ is what Definition 3 asks for. ∎
+#
+# The paper's Remark 1, that an accumulation point exists, needs bounded iterates. Nothing in the text gives them:
+# $L = e^{-\theta}$ falls for ever and has no accumulation point.
 #
 # Without decoders this is the steepest descent of [Fliege and Svaiter (2000)](https://doi.org/10.1007/s001860000043), who
 # need continuous differentiability only.

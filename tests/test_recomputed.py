@@ -42,6 +42,7 @@ def ends() -> pd.DataFrame:
             }
             name = config["method"] + ("+decay" if config.get("decay_every") else "")
             plain = not {"match_gain", "start", "preconditioner"} & set(config)
+            plain &= config.get("direction") in (None, "mgda")
             rows.append(config | means | {"name": name, "plain": plain, "share": last.get("share_at_bound")})
     return pd.DataFrame(rows)
 

@@ -154,11 +154,36 @@ def make_overview(figures: Path) -> list[str]:
         *parts,
         "Ours are medians over interleaved rounds with their 95 % intervals. The ratio of two methods is taken round "
         "by round, in the whole tables; it is not the quotient of two rows.",
+        "## What the texts also say",
+        "Statements of the paper and the thesis that are not among the claims above. A ratio of times is that of the "
+        "medians; rows of claim 3 are shown beside, since they are shorter than the paper's.",
+        to_markdown(list_also_said(figures)),
         "## Searches without a learning rate",
         "Final test loss over that of equal-weight SGD at the best of its constant steps, mean over seeds with 95 % "
         f"interval, and whether it is {WITHIN} of it. FBLS is the paper's, at its bound of 1.",
         to_markdown(compare_untuned(figures)),
     ]
+
+
+def list_also_said(figures: Path) -> pd.DataFrame:
+    """Statements of the texts without a claim of their own, each beside our rows."""
+    rows = gather(figures)
+    table = []
+    for entry in read_paper()["also_said"]:
+        if "ratio" in entry:
+            ours = ", ".join(f"{name} {_divide_times(figures, name, *entry['ratio']):.2f}" for name in entry["data"])
+            ours = f"{' / '.join(entry['ratio'])}: {ours}; said {entry['printed']:.2f}"
+        else:
+            part = rows[(rows["claim"] == "3") & (rows["data"] == entry["claim_3"]) & (rows["method"] == "FBLS")]
+            part = part[(part["rival"].str.split(",").str[0] == "SGD") & part["metric"].str.startswith("test_loss")]
+            ours = " ".join(describe(row) for row in part.itertuples())
+        table.append({"said": entry["said"], "where": entry["where"], "ours": ours})
+    return pd.DataFrame(table)
+
+
+def _divide_times(figures: Path, workload: str, method: str, rival: str) -> float:
+    seconds = pd.read_csv(place(figures, f"{COLUMNS[workload]}.csv")).set_index("method")["ours, s"]
+    return seconds[method] / seconds[rival]
 
 
 def read_origin(path: Path) -> str:

@@ -37,11 +37,11 @@ def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Da
     """Metrics at the end of training against the constant step size; the searches as horizontal lines.
 
     Points and lines are means over seeds; error bars and bands span all seeds. Seeds that diverged are left out, and
-    a dagger stands over a step where there are any.
+    a dagger stands over a step where there are any, or at the right edge, in its colour, for a search.
     """
     final = end_of_training(frame)
     table = _summarize(final, ["variant", "lr"])
-    diverged = final.groupby("lr")["diverged"].any()
+    failed = final[final["diverged"]]
     steps = sorted(final.loc[final["variant"].isin(CONSTANT), "lr"].unique())
     figure, axes = new_figure(4)
     for panel, metric in zip(axes, METRICS, strict=True):
@@ -54,8 +54,11 @@ def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Da
             style = line_style(name)
             panel.axhline(row[(metric, "mean")], color=style["color"], linestyle=style["linestyle"], label=name)
             panel.axhspan(row[(metric, "min")], row[(metric, "max")], color=style["color"], alpha=0.15, linewidth=0)
-        for step in diverged.index[diverged]:
+        for step in failed.loc[failed["variant"].isin(CONSTANT), "lr"].unique():
             panel.text(step, 0.98, "†", transform=panel.get_xaxis_transform(), ha="center", va="top")
+        for i, name in enumerate(sorted(set(failed["variant"]) - set(CONSTANT))):
+            place = {"transform": panel.transAxes, "ha": "right", "va": "top", "color": line_style(name)["color"]}
+            panel.text(1.0, 0.98 - 0.09 * i, f"† {name}", fontsize=7, **place)
         panel.set(xscale="log", yscale="log", xlabel="constant step size", title=METRIC_LABELS[metric])
         if len(steps) <= FEW:
             panel.set_xticks(steps, [f"{step:.2g}" for step in steps])
@@ -65,7 +68,7 @@ def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Da
     share_legend(figure, axes[0])
     window = last_epochs(int(frame["epochs"].max()))
     caption = f"mean of the tasks and of the last {window} epochs over {_tell_counts(table)} seeds"
-    shown = "bars and bands from the lowest to the highest" + (" · † some seeds diverged" if diverged.any() else "")
+    shown = "bars and bands from the lowest to the highest" + (" · † some seeds diverged" if len(failed) else "")
     sign(figure, f"{caption}, {shown}\n{source}")
     return figure, table
 

@@ -5,12 +5,21 @@ from collections.abc import Sequence
 import pandas as pd
 
 from fastls.experiments.training.store import Run
+from fastls.experiments.training.sweeps import SEARCH
 
 METRICS = ("train_loss", "test_loss", "train_error", "test_error")
 CONSTANT = ("EqualWeight", "SGD", "MGDA-UB")  # variants with a step size to choose
 PAPER_BATCH = 256
-# What a variant is called by -> field that is then set.
-OPTIONS = {"gain": "match_gain", "doubling": "growth", "RMS": "preconditioner", "decay": "decay_every"}
+# Options that have a name of their own: (field, value) -> what a variant is then called, in this order. Every other
+# value that differs from `PLAIN` is spelled out, so that no two different searches share a name.
+NAMED = {
+    ("match_gain", True): "gain",
+    ("growth", 2.0): "doubling",
+    ("preconditioner", "rms"): "RMS",
+    ("order", "in turn"): "in turn",
+}
+PLAIN = {name: value for name, value in SEARCH.items() if name != "beta"}  # `beta` has a column
+SPELLED = (*PLAIN, "start", "growth")
 
 
 # What tells one run of a frame from another.
@@ -77,8 +86,23 @@ def check_one_length(frame: pd.DataFrame) -> None:
 
 
 def variant(config: dict) -> str:
-    """The name under which a figure shows a run."""
-    return config["method"] + "".join(f"+{what}" for what, field in OPTIONS.items() if field in config)
+    """The name under which a figure shows a run: the method, then every option that is not as in the paper.
+
+    Example:
+        >>> variant({"method": "FBLS", "beta": 0.1, "gamma": 0.8, "decay_every": 10})
+        'FBLS+gamma 0.8+decay'
+    """
+    named = [name for (field, value), name in NAMED.items() if config.get(field) == value]
+    usual = PLAIN | {"start": "previous" if config.get("match_gain") else None}
+    spelled = [
+        f"{field} {value or 'at the bound'}"
+        for field in SPELLED
+        if (value := config.get(field)) != usual.get(field)
+        and (field, value) not in NAMED
+        and (value is not None or field == "start")
+    ]
+    decay = ["decay"] if "decay_every" in config else []
+    return "+".join([config["method"], *named, *spelled, *decay])
 
 
 def provenance(runs: Sequence[Run]) -> str:

@@ -14,6 +14,7 @@ from fastls.paths import FIGURES, place, write_atomically
 
 AGREEMENT = 0.10  # a ratio within ten per cent of the printed one agrees with it
 UNDECIDED = "undecided"
+SEARCHES = ("BLS", "FBLS")  # methods without a step size to choose: the paper's column "w/o η?"
 
 
 def read_paper(path: Path = FIGURES / "paper.yaml") -> dict:
@@ -60,6 +61,7 @@ def compare_times(run: Run, printed: dict, thesis: dict) -> pd.DataFrame:
         table.append(
             {
                 "method": method,
+                "w/o η?": "yes" if method.split(",")[0] in SEARCHES else "no",
                 "paper, s": printed.get(method),
                 "ours, s": seconds[method].median(),
                 "thesis / SGD": thesis.get(method),

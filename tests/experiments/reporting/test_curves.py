@@ -53,6 +53,21 @@ def test_a_diverged_step_leaves_a_gap_and_no_failure():
     assert [text.get_text() for text in figure.axes[0].texts] == ["†"] and "diverged" in figure.get_supxlabel()
 
 
+@pytest.mark.parametrize("seeds", [1, 2], ids=["every seed", "one of two"])
+def test_a_search_that_diverged_is_marked_inside_the_axes(seeds):
+    """Its mark once stood at its bound, beyond the largest constant step."""
+    runs = [run for run in constant_step_runs() if run.config["method"] != "FBLS"]
+    runs += [make_run("FBLS", 1.0, seed, 0.5, diverged=seed == 0, **SEARCH) for seed in range(seeds)]
+    figure, _ = figures.draw_constant_steps(to_frame(runs), "")
+    figure.canvas.draw()
+    for panel in figure.axes:
+        (mark,) = panel.texts
+        assert mark.get_text() == "† FBLS"
+        box, room = mark.get_window_extent(), panel.get_window_extent()
+        assert room.x0 <= box.x0 and box.x1 <= room.x1 + 1 and room.y0 <= box.y0 and box.y1 <= room.y1 + 1
+        assert panel.get_xlim()[1] < 1.0
+
+
 def test_learning_curves_draw_one_line_a_label(constant):
     frame, lines = label_constant_steps(constant)
     figure, table = figures.draw_learning_curves(frame, "", lines)

@@ -11,6 +11,7 @@ from fastls.experiments.reporting.frames import (
     label_searches,
     provenance,
     to_frame,
+    variant,
 )
 from fastls.experiments.training.store import Run
 from fastls.experiments.training.sweeps import SEARCH
@@ -19,6 +20,32 @@ from fastls.experiments.training.sweeps import SEARCH
 def test_metrics_are_means_over_the_tasks():
     last = to_frame([make_run("SGD", 0.1, 0, final_loss=0.5)]).query("final").iloc[0]
     assert [last[metric] for metric in METRICS] == pytest.approx([0.5, 0.5, 0.05, 0.05])
+
+
+OPTIONS = [
+    {},
+    {"start": "previous"},
+    {"start": "previous", "growth": 2.0},
+    {"start": "previous", "growth": 1.5},
+    {"start": "previous", "match_gain": True},
+    {"match_gain": True},
+    {"start": "previous", "match_gain": True, "growth": 2.0},
+    {"start": "previous", "match_gain": True, "growth": 1.5},
+    {"order": "in turn"},
+    {"order": "in turn", "decay_every": 3},
+    {"decay_every": 3},
+    {"gamma": 0.8},
+    {"floor": 1e-8},
+    {"form": 7},
+]
+
+
+def test_no_two_searches_share_a_name():
+    """Any growth was called "doubling", and a start or an order was not named at all."""
+    configs = [make_run("FBLS", 1.0, 0, 0.5, **(SEARCH | options)).config for options in OPTIONS]
+    names = [variant(config) for config in configs]
+    assert len(set(names)) == len(OPTIONS), names
+    assert names[0] == "FBLS" and names[4] == "FBLS+gain" and names[6] == "FBLS+gain+doubling"
 
 
 def test_a_decaying_bound_makes_another_variant():

@@ -10,6 +10,7 @@ from fastls import BLS, FBLS, stationarity_gap
 from fastls.algorithms.spaces import Evaluation, ParameterSpace
 from fastls.experiments.studies.theory import counterexample_figures
 from fastls.experiments.studies.theory.counterexamples import (
+    follow_shrinking_decrease,
     sample_lost_descent,
     share_lost,
     smallest_safe_cosine,
@@ -150,3 +151,15 @@ def test_a_bound_small_beside_the_gain_keeps_fbls_stable():
     """JJᵀ = 4I: ηρ < 2/ℓ holds with lr_ub = 1/4 and not with 1."""
     assert final_gap(FBLS, 2 * TURN, lr_ub=0.25) < 1e-6
     assert final_gap(FBLS, 2 * TURN, steps=50) > 1
+
+
+def test_a_decrease_at_every_step_leaves_two_limit_points_that_are_not_stationary():
+    path = follow_shrinking_decrease(50)
+    assert (path["loss"].diff()[1:] < 0).all()
+    limit = math.prod(1 - 2.0**-j for j in range(1, 60))
+    assert abs(path["θ"].iloc[-1]) == pytest.approx(limit) and limit > 0.28
+    assert path["θ"].iloc[-1] * path["θ"].iloc[-2] < 0
+    # What the Armijo test would have asked for: it refuses all but the first steps.
+    slope = path["θ"] ** 2
+    passes = path["loss"].shift(-1) <= path["loss"] - path["η"] * 0.1 * slope
+    assert not passes[4:-1].any()

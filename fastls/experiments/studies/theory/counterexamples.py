@@ -56,6 +56,27 @@ def sweep_scalar_chain(factors: Sequence[float], steps: int, methods: Iterable[s
     return pd.DataFrame(rows)
 
 
+def follow_shrinking_decrease(steps: int) -> pd.DataFrame:
+    r"""Gradient descent on L = θ²/2 from θ = 1 with η_k = 2 − 2^−(k+1): every step lowers L, and θ does not tend to 0.
+
+    θ_{k+1} = −(1 − 2^−(k+1)) θ_k, so |θ_k| falls to the product of all 1 − 2^−j with j ≥ 1. It refutes Theorem 4.1 of
+    the thesis.
+
+    Returns:
+        One row a step from 0 to `steps`: ``η`` that leads on, ``θ``, ``loss``.
+
+    Example:
+        >>> follow_shrinking_decrease(2)["θ"].tolist()
+        [1.0, -0.5, 0.375]
+    """
+    rows, theta = [], 1.0
+    for k in range(steps + 1):
+        eta = 2 - 2.0 ** -(k + 1)
+        rows.append({"η": eta, "θ": theta, "loss": theta**2 / 2})
+        theta -= eta * theta
+    return pd.DataFrame(rows).rename_axis("k")
+
+
 def smallest_safe_cosine(condition):
     r"""(κ − 1)/(κ + 1): above it, no encoder with cond(J Jᵀ) = κ turns a descent direction into one of ascent.
 
