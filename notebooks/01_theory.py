@@ -10,8 +10,8 @@
 # # 1. Theory: from two parabolas to a line search in latent space
 #
 # A network with several tasks has several losses, and what lowers one may raise another. This notebook starts with two
-# parabolas and ends with the paper's two algorithms, built up in a few lines each. Gradient descent is all that it
-# takes for granted.
+# parabolas and ends with the paper's two algorithms, built up in a few lines each. You only need to know
+# gradient descent.
 #
 # **You will learn** what it means to minimise several losses at once, which way lowers all of them, how far to go, how
 # FBLS searches a step without running the encoder, and what its proof of convergence overlooks. Five exercises check
@@ -60,7 +60,7 @@ folder = in_repository(figures_dir)
 # ## 1. Two parabolas
 #
 # Two losses of one number: $L_1 = \tfrac12(\theta + 1)^2$ and $L_2 = (\theta - 1)^2$. Left of both minima, and right of
-# them, a move can lower both. Between them every gain of one is paid for by the other.
+# them, a move can lower both. Between them, lowering one loss raises the other.
 #
 # - **Definition 1.** $\theta'$ *dominates* $\theta$ if no loss is larger at $\theta'$ and at least one is smaller.
 # - **Definition 2.** $\theta$ is *Pareto optimal* if nothing dominates it. The losses of all such points are the *front*.
@@ -93,9 +93,9 @@ checks.check_dominates(dominates)
 # %% [markdown]
 # ## 2. Pareto stationarity: where no move lowers all losses
 #
-# To compare with every other point is hopeless in a network. What can be seen from one point are the gradients
-# $g_t = \partial L_t/\partial\theta$. A small move $u$ lowers loss $t$ when $\langle g_t, u\rangle < 0$: half of all
-# directions. What all tasks agree on is the intersection of these halves, a *cone*.
+# In a network we cannot compare a point with all others. But we have the gradients
+# $g_t = \partial L_t/\partial\theta$. A small move $v$ lowers loss $t$ when $\langle g_t, v\rangle < 0$: half of all
+# directions. The directions that lower all losses are the intersection of these halves, a *cone*.
 #
 # **Definition 3.** $\theta$ is *Pareto stationary* if some weights $\alpha_t \ge 0$ with $\sum_t \alpha_t = 1$ give
 # $\sum_t \alpha_t g_t = 0$. Then the cone is empty. Every Pareto optimal point is stationary; where the losses are
@@ -134,10 +134,11 @@ _ = style.save_figure(figure, "thesis-figure-2-pareto-stationarity", folder)
 # Gramian, $G_{ij} = \langle g_i, g_j\rangle$.
 #
 # - **mean**: $\alpha_t = 1/T$, gradient descent on the mean loss. No promise for each loss.
-# - **MGDA** (Désidéri 2012): the shortest vector in the convex hull of the gradients.
-# - **EDM** (Katrutsa et al. 2020): equal angles to all gradients that it weighs, so that rescaling a loss does not
-#   turn it.
-# - **PCGrad** (Yu et al. 2020): every gradient loses its component against each that it opposes; then the sum.
+# - **MGDA** (multiple-gradient descent algorithm, Désidéri 2012): the shortest vector in the convex hull of the gradients.
+# - **EDM** (equiangular direction method, Katrutsa et al. 2020): $d$ makes the same angle with every gradient of
+#   non-zero weight. Rescaling a loss does not change it.
+# - **PCGrad** (Yu et al. 2020): if two gradients conflict, remove from each the part that opposes the other. Then add
+#   them.
 
 # %%
 pair = torch.tensor([[3.0, 0.5], [-1.0, 0.8]])  # g_1 and g_2: of different length, and in conflict
@@ -215,23 +216,24 @@ _ = style.save_figure(figure, "thesis-figure-3-armijo", folder)
 table.round(2)
 
 # %% [markdown]
-# **Exercise 3.** Write the rule for several losses at once. All vectors have one entry a task.
+# **Exercise 3.** Predict the search before you write it. Along a direction each loss is a parabola,
+# $\varphi_t(\eta) = L_t - s_t\eta + \tfrac12 h_t\eta^2$. Which is the longest step that passes the rule for every task?
 
 
 # %% tags=["exercise"]
-def armijo(new_losses, losses, slopes, eta, beta) -> bool:
-    """Whether every new loss is at most its old loss less eta · beta · its slope."""
+def largest_passing_step(slopes, curvatures, beta) -> float:
+    """The largest η with L_t − s_t η + h_t η²/2 ≤ L_t − ηβ s_t for every task t; vectors have one entry a task."""
     ### BEGIN SOLUTION
-    return bool((new_losses <= losses - eta * beta * slopes).all())
+    return (2 * (1 - beta) * slopes / curvatures).min().item()
     ### END SOLUTION
 
 
 # %% tags=["check"]
-checks.check_armijo(armijo)
+checks.check_largest_passing_step(largest_passing_step)
 
 # %% [markdown]
-# **Exercise 4.** Write the search. `phi(eta)` returns the new losses. A step below `floor` is not tried any more: then
-# the search has failed, and `floor` is returned.
+# **Exercise 4.** Write the search, with the rule for several losses as its test. `phi(eta)` returns the new losses. Do
+# not try a step below `floor`: then the search has failed, and you return `floor`.
 
 
 # %% tags=["exercise"]
@@ -263,11 +265,34 @@ figure, _ = schematics.draw_sharing()
 _ = style.save_figure(figure, "figure-2-hard-parameter-sharing", folder)
 
 # %% [markdown]
-# Where to form it? In the **parameters**, $g_t = \partial L_t/\partial\theta_{sh}$ takes a backward pass through the
+# In which space do we compute the common direction? In the **parameters**, $g_t = \partial L_t/\partial\theta_{sh}$ takes a backward pass through the
 # encoder for every task, and each trial of a search runs the whole network. In **latent space**,
 # $g_t = \partial L_t/\partial z$ comes with the decoders' own backward, and a trial moves $z$ itself: the encoder does
 # not run. That is the paper's idea. A single backward of $d_z$ then serves the encoder:
 # $d_{sh} = J^\top d_z$, $J = \partial z/\partial\theta_{sh}$.
+#
+# ### FBLS in one box
+#
+# $0 < \beta, \gamma < 1$. Both searches accept the first step $\eta = lr_{ub}, \gamma\,lr_{ub}, \gamma^2 lr_{ub}, \dots$
+# that passes for **every** task $t$, with $u_t = \partial L_t/\partial\theta_t$.
+#
+# Test (4), BLS (backtracking line search): $g_t = \partial L_t/\partial\theta_{sh}$ and
+#
+# $$L_t(\theta_{sh} - \eta d_{sh},\ \theta_t - \eta u_t) \le L_t - \eta\beta\,(\|u_t\|^2 + \langle g_t, d_{sh}\rangle).$$
+#
+# Test (6), FBLS (fast backtracking line search): $g_t = \partial L_t/\partial z$ and
+#
+# $$L_t(z - \eta d_z,\ \theta_t - \eta u_t) \le L_t - \eta\beta\,(\|u_t\|^2 + \langle g_t, d_z\rangle).$$
+#
+# ```text
+# z = encoder(x)                                       # 1 encoder forward
+# for each task t:  L_t, g_t = ∂L_t/∂z, u_t = ∂L_t/∂θ_t    # decoders only
+# α = MGDA(g), d_z = Σ α_t g_t                         # the shortest convex combination
+# η = lr_ub
+# while not test (6) for every t:  η = γ η             # decoders only
+# θ_sh = θ_sh − η Jᵀ d_z                               # 1 encoder backward
+# for each task t:  θ_t = θ_t − η u_t
+# ```
 
 # %%
 figure, _ = schematics.draw_backtracking()
@@ -610,7 +635,7 @@ path.iloc[[0, 1, 2, 3, 10, 49, 50]].round(4)
 # $\langle g_t, d\rangle$ alone, (9) for both. In print (8) and (9) pair $\partial L_t/\partial\theta_t$ with $d_z$, vectors
 # of different sizes (section 7). $\partial L_t/\partial z$ must be meant, and then (9) is (6) again.
 #
-# Half a test is blind to the other half, and that breaks the theorem even where the gain is exactly 1. Take
+# A test of one part ignores the other part, and that breaks the theorem even where the gain is exactly 1. Take
 # $L = \tfrac12 z^2 + \tfrac12 w^2$ with $z = \theta$ and one decoder parameter $w$, start at $(z, w) = (1, 0)$ or at
 # $(0, 1)$, with $lr_{ub} = 2$:
 
@@ -710,7 +735,7 @@ _ = style.save_figure(figure, "ours-descent-lost-share", folder)
 # the step, and A applies in the variables $(z, \theta_t)$. Stationary there means stationary in $\theta$: multiply by
 # $J^\top$. ∎
 #
-# **C. If $J$ is constant and $JJ^\top = \rho I$, the way is right and its length in $z$ is $\eta\rho$.** Where the gradients
+# **C. If $J$ is constant and $JJ^\top = \rho I$, the direction is right; $z$ moves by $\eta\rho\|d_z\|$.** Where the gradients
 # in $(z, \theta_t)$ are $\ell$-Lipschitz, the same computation bounds the new loss by
 #
 # $$L_t - \eta\rho\langle g_t, d_z\rangle(1 - \tfrac12\ell\eta\rho) - \eta\|u_t\|^2(1 - \tfrac12\ell\eta).$$
@@ -729,10 +754,10 @@ _ = style.save_figure(figure, "ours-descent-lost-share", folder)
 # which is positive exactly where $q > (\kappa-1)/(\kappa+1)$, and equality is reached when $g \pm d$ are eigenvectors. ∎
 # With one task $g = d_z$, and nothing can be lost but the length of the step.
 #
-# **A better trial?** The gain needs only the encoder backward that FBLS makes anyway. Made before the search, it allows
+# **A better trial?** `FBLS(match_gain=True)` is one. The gain needs only the encoder backward that FBLS makes anyway. Made before the search, it allows
 # trials at $z - \eta\rho d_z$, exact in case C. Where $JJ^\top$ also turns, little is won (the first table of section 9);
-# $z - \eta JJ^\top d_z$ is right to first order, for one pass in forward mode. Neither is what the paper tests, and `fastls`
-# leaves the algorithm as it is.
+# $z - \eta JJ^\top d_z$ is right to first order, for one pass in forward mode. Neither is what the paper tests, so
+# both are off by default.
 #
 # The quadratics of section 2 behind four linear encoders $z = J\theta$: how many steps until the stationarity gap in
 # $\theta$ is below $10^{-6}$?
@@ -769,7 +794,7 @@ pd.DataFrame(steps, index=encoders)
 # %% [markdown]
 # The first two rows are B and the convex case of C. The third, $\rho = 4$, breaks the condition of C with $lr_{ub} = 1$ and
 # keeps it with a quarter of that; the latent test never looks at $J$ and cannot tell these encoders apart. In the last row
-# nothing is proved about FBLS, whatever it did; A covers BLS, but does not say how fast.
+# no result covers FBLS, although it may have converged; A covers BLS, but does not say how fast.
 #
 # ## 11. Try it
 #
@@ -794,6 +819,13 @@ table[table["kind"] == "step"].set_index("gain")[["beta", "gamma", "lr_ub", "eta
 # %%
 if interactive:
     display(panel.interactive_panel())
+
+# %% [markdown]
+# The parts that you wrote, together: your direction and your search train the network of section 6. This cell checks
+# them beside `fastls.FBLS`.
+
+# %% tags=["check"]
+checks.check_assembly(min_norm_weight, backtracking, small_network, inputs, targets)
 
 # %% [markdown]
 # ## 12. What to take home

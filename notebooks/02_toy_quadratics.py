@@ -50,7 +50,7 @@ from fastls.experiments.studies.toy import figures as toy_figures
 from fastls.experiments.studies.toy import rates as toy_rates
 from fastls.experiments.studies.toy import toy
 from fastls.paths import in_repository
-from fastls.teaching.checks import check_gain, check_merit, check_pareto_point
+from fastls.teaching.checks import check_best_step, check_losing_encoder, check_pareto_point
 
 torch.set_num_threads(1)  # tensors of two numbers
 folder = in_repository(figures_dir)
@@ -164,14 +164,14 @@ ends
 # %% [markdown]
 # What to see:
 #
-# - **mean** makes for one point, wherever it starts: the minimum of $L_1 + L_2$. MGDA, EDM and PCGrad stop at the first
-#   point of the Pareto set that they meet, each at another one.
-# - **mgda** hugs the shorter gradient, so it often ends at the end of the set whose loss is nearly minimal already.
+# - With **mean** every run that is not refused approaches the same point, the minimum of $L_1 + L_2$. MGDA, EDM and
+#   PCGrad stop on the Pareto set, each at another point.
+# - **mgda** follows the shorter gradient, so it often stops near the minimum of one task.
 #   **edm** does not care how long the gradients are.
 # - **mean in a search is refused** as soon as it would raise one of the losses: the gradient of the mean is no *common*
 #   descent direction, and near the Pareto set hardly ever one. No step size can pass a test that asks every loss to
 #   fall. PCGrad is a common descent direction for two tasks; the last section shows it with three.
-# - In latent space (MGDA-UB, FBLS) the same rule weighs other vectors, so that it goes another way.
+# - In latent space (MGDA-UB, FBLS) the same rule combines different gradients, so the path differs.
 #
 # What a refused search does is the caller's choice, `on_failure`. At $z = 0$, between the centres, the mean descends
 # the first loss and climbs the second:
@@ -197,8 +197,8 @@ for choice in ("floor", "skip", "raise"):
 #
 # Gap and distance to the Pareto set against three prices: steps, passes through the encoder, passes through decoders.
 # The counts are those in the records of the steps; a backward pass is weighed as two forward passes. EqualWeight, one
-# backward of the mean loss, is the least that a step can cost. In a network a pass through the encoder is dear and one
-# through a decoder cheap: look at the panels in that light. All with MGDA, but for EqualWeight.
+# backward of the mean loss, is the least that a step can cost. In a network a pass through the encoder is
+# expensive and one through a decoder is cheap. All methods but EqualWeight use MGDA.
 
 # %%
 compared = toy.follow_all(problem, toy.same_options(toy.OPTIMIZERS), starts, max_steps)
@@ -302,7 +302,7 @@ tell(
 )
 
 # %% [markdown]
-# A constant step chosen by trying is hard to beat on a quadratic. What a search buys is that nobody has to choose.
+# On a quadratic a constant step that was chosen by trying is hard to beat. The advantage of a search: nobody has to choose.
 #
 # ## The encoder's gain and conditioning
 #
@@ -310,21 +310,30 @@ tell(
 # $-\eta A A^\top d_z$: another step, in another direction. How far it goes along $d_z$, compared with what was tested,
 # is the gain.
 #
-# ### Exercise 7: the gain
+# $$\rho = \|A^\top d_z\|^2 / \|d_z\|^2.$$
 #
-# Write $\rho = \|A^\top d_z\|^2 / \|d_z\|^2$, the component of $A A^\top d_z$ along $d_z$ in units of $d_z$.
+# ### Exercise 7: an encoder that loses descent
+#
+# Two gradients in $z$ are given, and $d_z$ is MGDA's direction, which lowers both losses in $z$. Construct a regular
+# encoder $A$ for which the step raises one of them, however small $\eta$ is: $\langle g_t, AA^\top d_z\rangle < 0$.
 
 
 # %% tags=["exercise"]
-def gain(A: Tensor, d_z: Tensor) -> float:
-    """How far a step in θ moves z along d_z, in units of the step that was tested."""
+def losing_encoder(g1: Tensor, g2: Tensor) -> Tensor:
+    """A regular 2 × 2 matrix A with ⟨g_t, A Aᵀ d_z⟩ < 0 for one of the tasks."""
     ### BEGIN SOLUTION
-    return ((A.T @ d_z).square().sum() / d_z.square().sum()).item()
+    g = torch.stack([g1, g2])
+    d_z = fastls.mgda(g @ g.T) @ g
+    widest = max(g1, g2, key=lambda g: g.norm() / (g @ d_z))  # makes the wider angle with d_z
+    along = (widest @ d_z) / (d_z @ d_z) * d_z
+    aside = widest - along
+    w = along / along.norm() ** 2 - 2 * aside / aside.norm() ** 2  # ⟨w, d_z⟩ > 0 and ⟨w, widest⟩ = 1 − 2 < 0
+    return torch.stack([w, 0.01 * torch.stack([-w[1], w[0]])], dim=1)  # A Aᵀ is nearly w wᵀ
     ### END SOLUTION
 
 
 # %% tags=["check"]
-check_gain(gain)
+check_losing_encoder(losing_encoder)
 
 # %% [markdown]
 # ### What follows, on one page
@@ -410,24 +419,29 @@ tell(
 # ## Backtracking or an exact search?
 #
 # Backtracking takes the first step that is good enough. An exact search looks for the best one, and for several losses
-# it needs a notion of best.
+# it needs a notion of best. Here it is the *merit* $m(\eta) = \max_t\,[L_t(\eta) - L_t(0)]$, the change of the loss that
+# gains least: 0 at $\eta = 0$, and negative where every loss has fallen.
 #
-# ### Exercise 8: the merit
+# ### Exercise 8: the best step
 #
-# Write $m(\eta) = \max_t\,[L_t(\eta) - L_t(0)]$, the change of the loss that gains least. It is 0 at $\eta = 0$, and
-# negative where every loss has fallen.
+# For two parabolas the best step has a closed form. $L_t(\eta) - L_t(0) = -s_t\eta + \tfrac12 h_t\eta^2$; which $\eta$ in
+# $(0, lr_{ub}]$ has the smallest merit? It need not be the vertex of either parabola.
 
 
 # %% tags=["exercise"]
-def merit(new_losses: Tensor, losses: Tensor) -> float:
-    """max over t of L_t(η) − L_t(0)."""
+def best_step(slopes: Tensor, curvatures: Tensor, lr_ub: float) -> float:
+    """argmin over 0 < η ≤ lr_ub of max_t (−s_t η + h_t η²/2), two tasks."""
     ### BEGIN SOLUTION
-    return (new_losses - losses).max().item()
+    crossing = 2 * (slopes[0] - slopes[1]) / (curvatures[0] - curvatures[1])
+    steps = torch.tensor([*(slopes / curvatures), crossing, lr_ub])
+    steps = steps[(steps > 0) & (steps <= lr_ub)]
+    merits = (-slopes * steps[:, None] + curvatures * steps[:, None] ** 2 / 2).amax(dim=1)
+    return steps[merits.argmin()].item()
     ### END SOLUTION
 
 
 # %% tags=["check"]
-check_merit(merit)
+check_best_step(best_step)
 
 # %% [markdown]
 # `GoldenSection` and `Parabolic` minimise $m$ over $(0, lr_{ub}]$, the first by shrinking a bracket, the second by
@@ -495,7 +509,7 @@ tell(*sentences)
 
 # %% [markdown]
 # An exact search is not for free, and the best step is not the best start for the next one: as in steepest
-# descent on one loss, where the next direction is orthogonal to one that is used up, and the path zigzags. What it buys is independence of $\gamma$: it
+# descent on one loss, each new direction is orthogonal to the last, so the path zigzags. Its advantage: $\gamma$ no longer matters. It
 # pays where a careless $\gamma$ makes backtracking fall far below the step that would do. In BLS every trial is a pass
 # through the encoder; in FBLS it costs decoders alone, so trials are cheap exactly where the encoder is large. There it
 # also inherits the blind spot of FBLS: exact for $z - \eta d_z$, it is not exact for the step that is taken.

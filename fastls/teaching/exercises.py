@@ -73,7 +73,9 @@ def derive_exercises(script: Path) -> NotebookNode:
                     f"Cell {i} of {script.name} is an exercise, so the next cell must be its check, tagged `check`; "
                     f"found {'none' if check is None else f'a {check.cell_type} cell tagged {tags(check)}'}."
                 )
-            check.metadata["tags"] = [*tags(check), "raises-exception"]
+    for cell in cells:
+        if "check" in tags(cell):
+            cell.metadata["tags"] = [*tags(cell), "raises-exception"]
     cells.insert(1, nbformat.v4.new_markdown_cell(NOTICE.format(name=script.stem)))
     for i, cell in enumerate(cells):
         cell.id = f"cell-{i:03d}"

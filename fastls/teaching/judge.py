@@ -34,6 +34,8 @@ class Exercise:
         first_hint: for whoever has not begun.
         cases: pairs of arguments and the hint for a wrong answer to them.
         mistakes: pairs of a common wrong answer, a function as `solve`, and the hint for whoever gave it.
+        shape_hint: for an answer of more dimensions than asked for, or one that asks whether a vector is true.
+        asked: the expected answer in words, where many are right.
         agree: (found, expected, *arguments) -> whether what was found will do.
     """
 
@@ -44,6 +46,8 @@ class Exercise:
     cases: list[tuple[tuple, str]]
     mistakes: list[tuple[Callable, str]]
     agree: Callable[..., bool] = are_close
+    shape_hint: str = ""
+    asked: str = ""
 
     @property
     def name(self) -> str:
@@ -100,7 +104,7 @@ def judge(exercise: Exercise, function: Callable) -> str:
     raise ExerciseError(
         f"{title} is not right yet.\n"
         f"  for       {_tell_arguments(exercise, first.arguments)}\n"
-        f"  expected  {_tell(first.expected)}\n"
+        f"  expected  {exercise.asked or _tell(first.expected)}\n"
         f"  found     {first.told}\n"
         f"  hint      {_recognise(exercise, outcomes) or first.hint}"
     ) from None
@@ -115,10 +119,14 @@ def _ask(exercise: Exercise, function: Callable, arguments: tuple, hint: str) ->
         answer = function(*given)
         found = _read(answer, expected)
         told = _tell(found) if found is not None else f"{_describe(answer)}, where {_kind(expected)} is asked for"
+        if isinstance(answer, Tensor) and answer.dim() > expected.dim():
+            hint = exercise.shape_hint or hint
     except NotImplementedError:
         raise
     except Exception as error:
         told = _tell_error(error)
+        if "Boolean value of Tensor" in str(error):
+            hint = exercise.shape_hint or hint
     trials = [eta for argument in given if isinstance(argument, Phi) for eta in argument.asked]
     if trials:
         told += f", after the trials η = {', '.join(f'{eta:g}' for eta in trials[:6])}{', ...' if trials[6:] else ''}"

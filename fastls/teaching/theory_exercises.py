@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastls.algorithms import pareto
 from fastls.algorithms.directions import compute_gramian, mgda
-from fastls.algorithms.line_search import Backtracking, Slopes, satisfies_armijo
+from fastls.algorithms.line_search import Backtracking, Slopes
 from fastls.teaching.judge import Exercise, Phi, are_close
 
 
@@ -30,6 +30,7 @@ DOMINATES = Exercise(
     solve=dominates,
     source="fastls.dominates",
     first_hint="a must be nowhere worse than b, and somewhere better: two conditions, joined by `and`.",
+    shape_hint="`a <= b` compares entry by entry: `.all()` or `.any()` makes one True or False of it.",
     cases=[
         ((vector(1, 2), vector(2, 3)), "a is smaller in every loss: it dominates b."),
         ((vector(2, 3), vector(1, 2)), "a is larger in every loss: smaller losses are better."),
@@ -99,62 +100,45 @@ MIN_NORM_WEIGHT = Exercise(
 # Exercise 3
 
 
-def armijo(new_losses: Tensor, losses: Tensor, slopes: Tensor, eta: float, beta: float) -> bool:
-    return bool(satisfies_armijo(new_losses, losses, slopes, beta, eta))
+def largest_passing_step(slopes: Tensor, curvatures: Tensor, beta: float) -> float:
+    return (2 * (1 - beta) * slopes / curvatures).min().item()
 
 
-def _below_the_line(new_losses, losses, slopes, eta, beta) -> Tensor:
-    return new_losses <= losses - eta * beta * slopes
-
-
-ARMIJO = Exercise(
+LARGEST_PASSING_STEP = Exercise(
     number=3,
-    solve=armijo,
-    source="the test of fastls.Backtracking",
-    first_hint="new_losses[t] ≤ losses[t] − eta · beta · slopes[t], and that for every task t.",
+    solve=largest_passing_step,
+    source="the theory",
+    first_hint="φ(η) = L − sη + hη²/2 must lie under L − βsη: for which η does it, for one task? And for all tasks?",
     cases=[
-        ((vector(0.5, 0.5), vector(1, 1), vector(1, 1), 0.5, 0.25), "both losses lie well below their lines."),
-        ((vector(1.5, 1.5), vector(1, 1), vector(1, 1), 0.5, 0.25), "both losses rise."),
-        ((vector(0, 1), vector(1, 1), vector(1, 1), 0.5, 0.25), "the second task fails: every task must pass."),
-        ((vector(1, 0), vector(1, 1), vector(1, 1), 0.5, 0.25), "the first task fails: every task must pass."),
-        ((vector(0.75, 0.75), vector(1, 1), vector(1, 1), 0.5, 0.25), "beta asks for a share of the slope alone."),
-        ((vector(0.96875, 0.96875), vector(1, 1), vector(1, 1), 0.5, 0.25), "a decrease is not enough: how much?"),
-        ((vector(0.875, 0.875), vector(1, 1), vector(1, 1), 0.5, 0.25), "on the line counts as passed: ≤, not <."),
-        ((vector(0.625, 0.625), vector(1, 1), vector(1, 1), 2.0, 0.25), "a longer step must bring a larger decrease."),
-        ((vector(0.75, 0.75), vector(1, 1), vector(8, 0.5), 0.5, 0.25), "every task has a slope of its own."),
-        ((vector(0.5, math.nan), vector(1, 1), vector(1, 1), 0.5, 0.25), "a loss that is NaN must not pass."),
+        ((vector(1), vector(1), 0.5), "one task: −sη + hη²/2 ≤ −βsη, divided by η, is hη/2 ≤ (1 − β)s."),
+        ((vector(1), vector(1), 0.25), "a smaller β asks for less: longer steps pass."),
+        ((vector(3), vector(2), 0.5), "the step grows with the slope and shrinks with the curvature."),
+        ((vector(1, 1), vector(1, 4), 0.5), "every task must pass: the task of larger curvature decides."),
+        ((vector(4, 1), vector(1, 1), 0.5), "every task must pass: the task of smaller slope decides."),
+        ((vector(8, 3), vector(4, 1), 0.25), "neither the slope nor the curvature decides alone, but their ratio."),
     ],
     mistakes=[
         (
-            lambda *case: bool(_below_the_line(*case[:4], 1.0).all()),
-            "beta is missing: losses − eta · slopes is the tangent, and a convex loss never falls below it.",
+            lambda s, h, beta: ((1 - beta) * s / h).min().item(),
+            "a factor of 2 is missing: the curvature enters φ as hη²/2.",
         ),
         (
-            lambda new, old, s, eta, beta: bool(_below_the_line(new.sum(), old.sum(), s.sum(), eta, beta)),
-            "this tests the sum (or mean) over the tasks: one may pay for another. Test every task.",
-        ),
-        (lambda *case: bool(_below_the_line(*case).any()), "this asks for one task that passes; every task must."),
-        (lambda *case: bool(_below_the_line(*case)[0]), "this tests the first task only; every task must pass."),
-        (
-            lambda new, old, s, eta, beta: bool((new < old - eta * beta * s).all()),
-            "equality counts as passed: ≤, not <.",
+            lambda s, h, beta: (s / h).min().item(),
+            "this is the lowest point of the parabola, where β = ½ stops; β decides how far a step may go.",
         ),
         (
-            lambda *case: not bool((~_below_the_line(*case) & ~case[0].isnan()).any()),
-            "a comparison with NaN is False, so `not new > line` lets NaN pass; write `new <= line`.",
+            lambda s, h, beta: (2 * beta * s / h).min().item(),
+            "β and 1 − β are exchanged: the larger β, the shorter the steps that pass.",
         ),
         (
-            lambda new, old, s, eta, beta: bool(_below_the_line(new, old, s, 1.0, beta).all()),
-            "eta is missing: the line falls by beta · slope per unit of step.",
+            lambda s, h, beta: (2 * (1 - beta) * s / h).max().item(),
+            "this is where the last task fails; every task must pass, so the first that fails decides.",
         ),
         (
-            lambda new, old, s, eta, beta: bool(_below_the_line(new, old, -s, eta, beta).all()),
-            "the sign is wrong: slopes are predicted decreases, the line lies at losses − eta · beta · slopes.",
+            lambda s, h, beta: (2 * (1 - beta) * s.sum() / h.sum()).item(),
+            "this tests the sum over the tasks: one may pay for another. Every task must pass.",
         ),
-        (
-            lambda new, old, *_: bool((new < old).all()),
-            "a decrease is not enough: it must be eta · beta · slopes or more.",
-        ),
+        (lambda s, h, beta: (2 * s / h).min().item(), "β is missing: this is where the loss is back at its start."),
     ],
 )
 
@@ -179,6 +163,17 @@ def _shrinks_last(phi, losses, slopes, lr_ub, beta, gamma, floor) -> float:
 
 def _searches_sum(phi, losses, slopes, *rest) -> float:
     return backtracking(lambda eta: phi(eta).sum()[None], losses.sum()[None], slopes.sum()[None], *rest)
+
+
+def _asks_for_no_increase(phi, losses, slopes, *rest) -> float:
+    return backtracking(phi, losses, 1e-300 * slopes, *rest)
+
+
+def _has_the_wrong_sign(phi, losses, slopes, lr_ub, beta, gamma, floor) -> float:
+    eta = lr_ub
+    while eta >= floor and not (phi(eta) <= losses + eta * beta * slopes).all():
+        eta *= gamma
+    return max(eta, floor)
 
 
 def _searches_first(phi, losses, slopes, *rest) -> float:
@@ -230,6 +225,10 @@ BACKTRACKING = Exercise(
             "a trial loss that is NaN is a rejection: go on with a smaller step.",
         ),
         (
+            _search("η ↦ [1.1 if η > ½ else 0.2]", lambda eta: [1.1 if eta > 0.5 else 0.2], [1], [1]),
+            "at η = 1 the loss has risen, by less than eta · beta · slope: the line lies below the start, not above.",
+        ),
+        (
             _search("η ↦ [2]", lambda eta: [2.0], [1], [1], floor=0.2),
             "no trial passed down to the floor: return the floor itself, and try nothing below it.",
         ),
@@ -240,6 +239,14 @@ BACKTRACKING = Exercise(
             "eta is multiplied by gamma before the first test, as in the printed Algorithm 2: lr_ub is never tried.",
         ),
         (_shrinks_last, "eta is multiplied by gamma once more after the test: take the step that was tested."),
+        (
+            _asks_for_no_increase,
+            "this asks only that no loss rises: it must fall by eta · beta · slopes or more.",
+        ),
+        (
+            _has_the_wrong_sign,
+            "the sign is wrong: slopes are predicted decreases, the line lies at losses − eta · beta · slopes.",
+        ),
         (_searches_sum, "this tests the sum over the tasks: one may pay for another. Test every task."),
         (_searches_first, "this tests the first task only; every task must pass."),
         (lambda *case: case[6], "every search ends at the floor: are beta and the sign of the slopes right?"),

@@ -1,13 +1,12 @@
 """Exercises 6 to 8, on the toy problems: made as the five on the theory."""
 
-import math
-
 import torch
 from torch import Tensor
 
-from fastls.algorithms.merit_search import compute_merit
-from fastls.algorithms.optimizers import MGDAUB
-from fastls.models.quadratic import pareto_set, quadratics
+from fastls.algorithms.directions import compute_gramian, mgda
+from fastls.algorithms.line_search import Slopes
+from fastls.algorithms.merit_search import GoldenSection
+from fastls.models.quadratic import pareto_set
 from fastls.teaching.judge import Exercise
 from fastls.teaching.theory_exercises import vector
 
@@ -37,6 +36,7 @@ PARETO_POINT = Exercise(
     solve=pareto_point,
     source="fastls.models.quadratic.pareto_set",
     first_hint="at the minimum w H1 (z − c1) + (1 − w) H2 (z − c2) = 0: solve this linear system for z.",
+    shape_hint="the product of a matrix and a vector is H @ c; H * c multiplies entry by entry and is a matrix.",
     cases=[
         (
             (IDENTITY, vector(1, 0), IDENTITY, vector(0, 1), 0.25),
@@ -73,87 +73,102 @@ PARETO_POINT = Exercise(
 # Exercise 7
 
 
-def gain(A: Tensor, d_z: Tensor) -> float:
-    """The gain that the record of a step reports: one task, whose gradient at z = 0 is d_z."""
-    start = A.new_zeros(A.shape[1])
-    model = quadratics(A, -d_z[None], torch.eye(len(d_z)).to(A)[None], start)
-    return MGDAUB(model, lr=1.0).step(None, dict.fromkeys(model.tasks)).gain.item()
+def losing_encoder(g1: Tensor, g2: Tensor) -> Tensor:
+    """A = [w, ε w⊥] with w between −g and d for the g that has the wider angle with d: ⟨w, d⟩ > 0 > ⟨w, g⟩."""
+    d = _shortest(g1, g2)
+    g = max(g1, g2, key=lambda g: g.norm() / (g @ d))
+    aside = g - (g @ d) / (d @ d) * d
+    w = d / (d @ d) - 2 * (g @ d) / (d @ d) * aside / (aside @ aside)
+    return torch.stack([w, 0.01 * torch.stack([-w[1], w[0]])], dim=1)
 
 
-def _stretch(pulled: Tensor, d_z: Tensor) -> float:
-    return (pulled.square().sum() / d_z.square().sum()).item()
+def _shortest(g1: Tensor, g2: Tensor) -> Tensor:
+    g = torch.stack([g1, g2])
+    return mgda(compute_gramian(g)) @ g
 
 
-GAIN = Exercise(
+def _loses_descent(found: Tensor, expected: Tensor, g1: Tensor, g2: Tensor) -> bool:
+    """Whether A is regular and the step −A Aᵀ d_z in z raises one of the losses, to first order."""
+    moved = found.double() @ found.double().T @ _shortest(g1, g2)
+    return bool(torch.linalg.matrix_rank(found.double()) == 2 and min(g1 @ moved, g2 @ moved) < 0)
+
+
+LOSING_ENCODER = Exercise(
     number=7,
-    solve=gain,
-    source="the gain in the record of a step",
-    first_hint="θ moves by −η Aᵀ d_z, so z moves by −η A Aᵀ d_z; compare its part along d_z with d_z.",
+    solve=losing_encoder,
+    source="the sign of ⟨g_t, A Aᵀ d_z⟩",
+    first_hint="the step moves z by −η A Aᵀ d_z. Let A Aᵀ be nearly w wᵀ: which w makes ⟨g1, w⟩⟨w, d_z⟩ negative?",
     cases=[
-        ((IDENTITY, vector(1, 0)), "with A the identity the step does just what was tried: ρ = 1."),
-        ((matrix([3, 0], [0, 1]), vector(1, 0)), "squared norms: an A that stretches by 3 has ρ = 9."),
-        ((matrix([3, 0], [0, 1]), vector(2, 2)), "d_z is not of unit length: divide by ‖d_z‖²."),
-        ((matrix([1, 2], [0, 1]), vector(1, 0)), "it is the transpose of A that takes d_z back to θ."),
-        ((matrix([1, 2], [0, 1], [3, 0]), vector(1, -1, 2)), "A is 3 × 2: d_z has as many entries as A has rows."),
+        ((vector(1, 1), vector(1, -1)), "here d_z = (1, 0): a w close to (1, 2) turns the step against g2."),
+        ((vector(1, 2), vector(1, -1)), "here d_z = (1, 0) too; print ⟨g_t, A Aᵀ d_z⟩ for both tasks."),
+        ((vector(2, 1), vector(-1, 1)), "d_z is another vector now: compute it, as in exercise 2."),
+        ((vector(0, 3), vector(1, 3.5)), "both gradients are nearly parallel: w must be nearly orthogonal to d_z."),
     ],
     mistakes=[
-        (lambda A, d_z: (A.T @ d_z).square().sum().item(), "d_z is not of unit length: divide by ‖d_z‖²."),
-        (lambda A, d_z: math.sqrt(gain(A, d_z)), "these are the norms; the gain compares their squares."),
         (
-            lambda A, d_z: ((A.T @ d_z).square().sum() / d_z.norm()).item(),
-            "the denominator is ‖d_z‖, not squared: the gain must not depend on the length of d_z.",
+            lambda g1, g2: torch.eye(2).double(),
+            "the identity moves z as tested: nothing is lost. A must stretch one direction far more than the other.",
         ),
         (
-            lambda A, d_z: _stretch(A @ d_z, d_z) if A.shape[0] == A.shape[1] else math.nan,
-            "this is ‖A d_z‖²; d_z lives where z does, and the transpose of A takes it back to θ.",
-        ),
-        (
-            lambda A, d_z: _stretch(A @ (A.T @ d_z), d_z),
-            "this is ‖A Aᵀ d_z‖², all of the movement of z; the gain is its part along d_z.",
+            lambda g1, g2: torch.stack([g1, g2]),
+            "this A depends on the gradients in the right way, but A Aᵀ d_z does not point against one of them.",
         ),
     ],
+    agree=_loses_descent,
+    asked="a regular A with ⟨g_t, A Aᵀ d_z⟩ < 0 for one of the tasks",
+    shape_hint="A is a 2 × 2 matrix: z and θ have two numbers each.",
 )
 
 
 # Exercise 8
 
 
-def merit(new_losses: Tensor, losses: Tensor) -> float:
-    return compute_merit(new_losses, losses)
+def best_step(slopes: Tensor, curvatures: Tensor, lr_ub: float) -> float:
+    def phi(eta: float) -> Tensor:
+        return -slopes * eta + curvatures * eta**2 / 2
+
+    parts = Slopes(own=torch.zeros_like(slopes), shared=slopes)
+    return GoldenSection(tolerance=1e-9)(phi, torch.zeros_like(slopes), parts, lr_ub).step_size
 
 
-MERIT = Exercise(
+def _are_close_enough(found: Tensor, expected: Tensor, *arguments) -> bool:
+    """Up to what a search by values alone can resolve: the square root of rounding."""
+    return torch.allclose(found.double(), expected.double(), rtol=1e-4)
+
+
+def _lowest(slopes, curvatures, lr_ub, choose) -> float:
+    return min(choose(slopes / curvatures).item(), lr_ub)
+
+
+BEST_STEP = Exercise(
     number=8,
-    solve=merit,
-    source="the merit of fastls.GoldenSection",
-    first_hint="the change of every loss, new minus old; of these, the worst.",
+    solve=best_step,
+    source="fastls.GoldenSection",
+    first_hint="draw both parabolas. The lowest point of the upper one is its vertex, or the point where they cross.",
     cases=[
-        ((vector(1, 2), vector(2, 4)), "both losses fall, by 1 and by 2: the worst change is −1."),
-        ((vector(5, 3), vector(2, 4)), "one loss rises by 3: the other cannot make up for it."),
-        ((vector(5, 1), vector(6, 0.5)), "the worst change need not be that of the largest loss."),
-        ((vector(1, 2, 3), vector(1, 2, 3)), "nothing moved: the merit is 0."),
-        ((vector(1, 1, 7), vector(2, 5, 8.5)), "three losses, of which the first falls least."),
+        ((vector(1, 1), vector(1, 1), 10.0), "twice the same parabola: its vertex is at s/h."),
+        ((vector(1, 4), vector(1, 2), 10.0), "the first parabola is the upper one at its vertex: the vertex it is."),
+        ((vector(4, 1), vector(2, 1), 10.0), "the second parabola is the upper one at its vertex: the vertex it is."),
+        (
+            (vector(1, 2), vector(0.5, 3), 10.0),
+            "neither vertex is on the upper parabola: the answer is where they cross.",
+        ),
+        ((vector(2, 1), vector(3, 0.5), 10.0), "the order of the tasks does not matter."),
+        ((vector(1, 1), vector(1, 1), 0.25), "the lowest point lies beyond lr_ub: the bound is the answer."),
     ],
     mistakes=[
-        (lambda new, old: (new - old).sum().item(), "this is the sum of the changes; asked for is the largest."),
-        (lambda new, old: (new - old).mean().item(), "this is the mean of the changes; asked for is the largest."),
-        (lambda new, old: (new - old).min().item(), "this is the best change; asked for is the worst, the largest."),
         (
-            lambda new, old: (old - new).max().item(),
-            "the sign is exchanged: new minus old, so that a decrease is negative.",
+            lambda s, h, lr_ub: _lowest(s, h, lr_ub, torch.min),
+            "this is the nearer vertex. The other parabola may be the upper one there.",
         ),
         (
-            lambda new, old: (old - new).min().item(),
-            "the sign is exchanged: new minus old, so that a decrease is negative.",
+            lambda s, h, lr_ub: _lowest(s, h, lr_ub, torch.max),
+            "this is the farther vertex. The other parabola may be the upper one there.",
         ),
         (
-            lambda new, old: (new.max() - old.max()).item(),
-            "this compares the largest loss after with the largest before; take the changes first, then the largest.",
-        ),
-        (lambda new, old: new.max().item(), "the losses at the start are missing."),
-        (
-            lambda new, old: (new - old).abs().max().item(),
-            "without the absolute value: a decrease is negative, and good.",
+            lambda s, h, lr_ub: _lowest(s.sum(), h.sum(), lr_ub, torch.max),
+            "this minimises the sum of the losses; asked for is the largest change.",
         ),
     ],
+    agree=_are_close_enough,
 )

@@ -1,26 +1,28 @@
 """The checks of the exercises: right answers pass, every known mistake is recognised, and nothing is a bare False."""
 
 import math
+import re
 
 import pytest
 import torch
 
 from fastls.algorithms.optimizers import MGDAUB
+from fastls.models.multitask import MultiTaskModel
 from fastls.models.quadratic import scalar_chain
 from fastls.teaching import checks
 from fastls.teaching.checks import ExerciseError
 from fastls.teaching.judge import judge
 from fastls.teaching.theory_exercises import (
-    ARMIJO,
     BACKTRACKING,
     DOMINATES,
     LARGEST_GAIN_FACTOR,
+    LARGEST_PASSING_STEP,
     MIN_NORM_WEIGHT,
-    vector,
 )
-from fastls.teaching.toy_exercises import GAIN, MERIT, PARETO_POINT, matrix
+from fastls.teaching.toy_exercises import BEST_STEP, LOSING_ENCODER, PARETO_POINT
 
-EXERCISES = [DOMINATES, MIN_NORM_WEIGHT, ARMIJO, BACKTRACKING, LARGEST_GAIN_FACTOR, PARETO_POINT, GAIN, MERIT]
+EXERCISES = [DOMINATES, MIN_NORM_WEIGHT, LARGEST_PASSING_STEP, BACKTRACKING, LARGEST_GAIN_FACTOR, PARETO_POINT]
+EXERCISES += [LOSING_ENCODER, BEST_STEP]
 MISTAKES = [
     pytest.param(exercise, mistake, hint, id=f"{exercise.name}: {hint[:40]}")
     for exercise in EXERCISES
@@ -45,6 +47,10 @@ def min_norm_weight(g1, g2):
     return (difference @ g2 / (difference @ difference)).clamp(0, 1)
 
 
+def largest_passing_step(slopes, curvatures, beta):
+    return min(2 * (1 - beta) * s / h for s, h in zip(slopes, curvatures, strict=True))
+
+
 def armijo(new_losses, losses, slopes, eta, beta):
     return (new_losses <= losses - eta * beta * slopes).all()
 
@@ -66,12 +72,23 @@ def pareto_point(H1, c1, H2, c2, weight):
     return torch.linalg.solve(weight * H1 + (1 - weight) * H2, weight * H1 @ c1 + (1 - weight) * H2 @ c2)
 
 
-def gain(A, d_z):
-    return (d_z @ A @ A.T @ d_z) / (d_z @ d_z)
+def losing_encoder(g1, g2):
+    """By trying: turn an A that stretches one axis a hundred times until a loss rises."""
+    g = torch.stack([g1, g2])
+    d = min((w * g1 + (1 - w) * g2 for w in torch.linspace(0, 1, 1001).double()), key=torch.norm)
+    for angle in torch.linspace(0, torch.pi, 181).double():
+        A = torch.stack([angle.cos(), angle.sin(), -angle.sin() / 100, angle.cos() / 100]).view(2, 2).T
+        if (g @ A @ A.T @ d).min() < -0.01:
+            return A
 
 
-def merit(new_losses, losses):
-    return max(new - old for new, old in zip(new_losses, losses, strict=True))
+def best_step(slopes, curvatures, lr_ub):
+    (s1, s2), (h1, h2) = slopes.tolist(), curvatures.tolist()
+    steps = [s1 / h1, s2 / h2, lr_ub] + ([2 * (s1 - s2) / (h1 - h2)] if h1 != h2 else [])
+    return min(
+        (eta for eta in steps if 0 < eta <= lr_ub),
+        key=lambda eta: max(-s1 * eta + h1 * eta**2 / 2, -s2 * eta + h2 * eta**2 / 2),
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,12 +96,12 @@ def merit(new_losses, losses):
     [
         (checks.check_dominates, dominates),
         (checks.check_min_norm_weight, min_norm_weight),
-        (checks.check_armijo, armijo),
+        (checks.check_largest_passing_step, largest_passing_step),
         (checks.check_backtracking, backtracking),
         (checks.check_largest_gain, largest_gain_factor),
         (checks.check_pareto_point, pareto_point),
-        (checks.check_gain, gain),
-        (checks.check_merit, merit),
+        (checks.check_losing_encoder, losing_encoder),
+        (checks.check_best_step, best_step),
     ],
 )
 def test_right_answers_pass(check, answer):
@@ -179,12 +196,80 @@ def test_at_the_floor_the_floor_is_returned():
         checks.check_backtracking(goes_below)
 
 
-def test_nan_that_slips_through_not_greater():
-    def lets_nan_pass(new_losses, losses, slopes, eta, beta):
-        return not (new_losses > losses - eta * beta * slopes).any()
+def as_backtracking(passes):
+    """The search of exercise 4 around a test of the reader's."""
 
-    with pytest.raises(ExerciseError, match="found     True\n  hint      a comparison with NaN is False"):
-        checks.check_armijo(lets_nan_pass)
+    def backtracking(phi, losses, slopes, lr_ub, beta, gamma, floor):
+        eta = lr_ub
+        while eta >= floor and not passes(phi(eta), losses, eta * beta * slopes):
+            eta *= gamma
+        return max(eta, floor)
+
+    return backtracking
+
+
+@pytest.mark.parametrize(
+    "passes, hint",
+    [
+        (lambda new, old, decrease: (new <= old).all(), "this asks only that no loss rises"),
+        (lambda new, old, decrease: (new <= old + decrease).all(), "the sign is wrong"),
+        (lambda new, old, decrease: not (new > old - decrease).any(), "a trial loss that is NaN is a rejection"),
+    ],
+)
+def test_a_wrong_test_within_the_search_is_told_apart(passes, hint):
+    with pytest.raises(ExerciseError) as told:
+        checks.check_backtracking(as_backtracking(passes))
+    assert hint in str(told.value).splitlines()[-1]
+
+
+def test_a_comparison_of_vectors_is_told_of_all():
+    with pytest.raises(ExerciseError, match=r"hint      `a <= b` compares entry by entry: `\.all\(\)`"):
+        checks.check_dominates(lambda a, b: a <= b and a < b)
+
+
+def test_products_entry_by_entry_are_told_of_matmul():
+    def entry_by_entry(H1, c1, H2, c2, weight):
+        return torch.linalg.solve(weight * H1 + (1 - weight) * H2, weight * H1 * c1 + (1 - weight) * H2 * c2)
+
+    with pytest.raises(ExerciseError, match=r"hint      the product of a matrix and a vector is H @ c"):
+        checks.check_pareto_point(entry_by_entry)
+
+
+def test_a_message_keeps_an_answer_of_many_to_itself():
+    with pytest.raises(ExerciseError, match="expected  a regular A with") as told:
+        checks.check_losing_encoder(lambda g1, g2: torch.eye(2))
+    assert "0.02" not in str(told.value)
+
+
+@pytest.mark.parametrize("A", [[[1.0, 0.0], [-2.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])
+def test_an_encoder_must_be_regular_and_lose(A):
+    """The first loses descent, but its z has one dimension only."""
+    (g1, g2), _ = LOSING_ENCODER.cases[0]
+    assert not LOSING_ENCODER.agree(torch.tensor(A), None, g1, g2)
+
+
+# The parts together
+
+
+def make_model():
+    torch.manual_seed(0)
+    heads = {"a": torch.nn.Linear(4, 2), "b": torch.nn.Linear(4, 2)}
+    return MultiTaskModel(torch.nn.Linear(3, 4), heads, dict.fromkeys(heads, torch.nn.functional.mse_loss))
+
+
+BATCH = torch.linspace(-1, 1, 15).view(5, 3), {"a": torch.ones(5, 2), "b": -torch.ones(5, 2)}
+
+
+def test_the_parts_train_a_network_as_fastls_does():
+    told = checks.check_assembly(min_norm_weight, backtracking, make_model, *BATCH)
+    assert told.startswith("Your FBLS takes the steps of fastls.FBLS: ")
+    first, last = re.search(r"from ([\d.]+) to ([\d.]+)\.$", told).groups()
+    assert float(last) < float(first)
+
+
+def test_parts_that_are_not_right_are_named():
+    with pytest.raises(ExerciseError, match="Exercise 4, backtracking, is not right yet"):
+        checks.check_assembly(min_norm_weight, lambda *case: case[3], make_model, *BATCH)
 
 
 # Answers that are none
@@ -211,9 +296,9 @@ def test_unfinished(exercise):
         ),
         (checks.check_dominates, lambda a, b: 1, "1 of type int, where True or False is asked for"),
         (checks.check_dominates, lambda a, b: a <= b, r"a tensor of shape \(2,\), where True or False is asked for"),
-        (checks.check_merit, lambda new, old: new - old, r"a tensor of shape \(2,\), where a number is asked for"),
-        (checks.check_merit, lambda new, old: True, "True of type bool, where a number is asked for"),
-        (checks.check_gain, lambda A, d_z: "nine", "'nine' of type str, where a number is asked for"),
+        (checks.check_best_step, lambda s, h, lr_ub: s / h, r"a tensor of shape \(2,\), where a number is asked for"),
+        (checks.check_best_step, lambda s, h, lr_ub: True, "True of type bool, where a number is asked for"),
+        (checks.check_largest_gain, lambda eta: "nine", "'nine' of type str, where a number is asked for"),
         (
             checks.check_pareto_point,
             lambda H1, c1, H2, c2, weight: c1[:, None],
@@ -233,16 +318,15 @@ def test_a_function_that_was_called_already():
 
 
 def test_an_answer_that_changes_its_arguments_spoils_nothing():
-    def in_place(new_losses, losses):
-        return new_losses.sub_(losses).max()
+    def in_place(slopes, curvatures, beta):
+        return (2 * (1 - beta) * slopes.div_(curvatures)).min()
 
-    first, second = checks.check_merit(in_place), checks.check_merit(merit)
-    assert first.removesuffix(".") == second.removesuffix(".")
+    assert checks.check_largest_passing_step(in_place) == checks.check_largest_passing_step(largest_passing_step)
 
 
 def test_jupyter_shows_the_message_alone():
     with pytest.raises(ExerciseError) as told:
-        checks.check_merit(lambda new, old: None)
+        checks.check_best_step(lambda s, h, lr_ub: None)
     assert told.value._render_traceback_() == str(told.value).splitlines()
 
 
@@ -263,9 +347,12 @@ def test_largest_gain_factor_is_where_the_step_stops_diverging(eta):
     assert sizes[0] < 0.5 and sizes[1] > 2
 
 
-def test_gain_of_the_record_is_the_formula():
-    A, d_z = matrix([1, 2], [0, 1], [3, 0]), vector(1, -1, 2)
-    assert GAIN.solve(A, d_z) == pytest.approx(((A.T @ d_z) @ (A.T @ d_z) / (d_z @ d_z)).item())
+def test_largest_passing_step_is_where_backtracking_stops_passing():
+    (slopes, curvatures, beta), _ = LARGEST_PASSING_STEP.cases[-1]
+    largest = LARGEST_PASSING_STEP.solve(slopes, curvatures, beta)
+    for eta, passes in ((0.999 * largest, True), (1.001 * largest, False)):
+        new = -slopes * eta + curvatures * eta**2 / 2
+        assert bool(armijo(new, torch.zeros(2), slopes, eta, beta)) == passes
 
 
 def test_min_norm_weight_is_the_shortest_of_a_fine_grid():
@@ -283,12 +370,7 @@ def test_pareto_point_has_no_gradient():
         assert gradient.norm() < 1e-12
 
 
-def test_equality_on_the_line_is_exact():
-    """In the case on the line: any other way of writing the inequality decides the same, without rounding."""
-    (new, old, slopes, eta, beta), _ = ARMIJO.cases[6]
-    assert torch.equal(new, old - eta * beta * slopes) and torch.equal(old - new, eta * (slopes * beta))
-
-
 def test_numbers_are_told_shortly():
-    with pytest.raises(ExerciseError, match=r"for       new_losses = \[1, 2\], losses = \[2, 4\]\n  expected  -1\n"):
-        checks.check_merit(lambda new, old: math.pi)
+    message = r"for       slopes = \[1\], curvatures = \[1\], beta = 0.5\n  expected  1\n"
+    with pytest.raises(ExerciseError, match=message):
+        checks.check_largest_passing_step(lambda *case: math.pi)

@@ -42,17 +42,17 @@ in_repository("notebooks/jupytext.toml").exists(), Path.cwd().name
 
 
 # %% tags=["exercise"]
-def merit(new_losses, losses) -> float:
-    \"\"\"The largest change of a loss.\"\"\"
+def largest_gain_factor(eta) -> float:
+    \"\"\"The largest |c|.\"\"\"
     ### BEGIN SOLUTION
-    changes = new_losses - losses
+    square = 2 / eta
 
-    return changes.max()
+    return square**0.5
     ### END SOLUTION
 
 
 # %% tags=["check"]
-checks.check_merit(merit)
+checks.check_largest_gain(largest_gain_factor)
 
 # %%
 print("all cells ran")
@@ -92,7 +92,7 @@ def test_the_solution_is_gone_and_the_rest_is_there(script):
     first, notice, *others = form.cells
     assert first.source.startswith("# A notebook") and len(form.cells) == len(solved.cells) + 1
     assert notice.source.startswith("> **Exercise form** of [01_one](../01_one.ipynb), which has the solutions")
-    signature = 'def merit(new_losses, losses) -> float:\n    """The largest change of a loss."""\n    '
+    signature = 'def largest_gain_factor(eta) -> float:\n    """The largest |c|."""\n    '
     by_tag = {tag: cell for cell in others for tag in tags(cell)}
     assert by_tag["exercise"].source == signature + YOUR_TURN
     assert tags(by_tag["check"]) == ["check", "raises-exception"]
@@ -126,10 +126,10 @@ def test_jupyter_does_not_pair_it_with_a_script(script):
 
 def test_several_solutions_in_one_cell(script):
     end = "    ### END SOLUTION\n"
-    more = f"    if losses is None:\n        ### BEGIN SOLUTION\n        pass\n    {end}"
+    more = f"    if eta is None:\n        ### BEGIN SOLUTION\n        pass\n    {end}"
     script.write_text(script.read_text().replace(end, end + more))
     source = next(cell.source for cell in derive_exercises(script).cells if "exercise" in tags(cell))
-    assert source.endswith(f"    {YOUR_TURN}\n    if losses is None:\n        {YOUR_TURN}")
+    assert source.endswith(f"    {YOUR_TURN}\n    if eta is None:\n        {YOUR_TURN}")
 
 
 @pytest.mark.parametrize(
@@ -217,8 +217,8 @@ def test_jupyter_shows_the_message_alone_and_goes_on(executed):
     (error,) = errors_of(executed)
     assert error.ename == "ExerciseError"
     assert error.traceback == [
-        "Exercise 8, merit, is not solved yet.",
-        "  hint      the change of every loss, new minus old; of these, the worst.",
+        "Exercise 5, largest_gain_factor, is not solved yet.",
+        "  hint      a step multiplies θ by 1 − ηc²; for which c does its absolute value not exceed 1?",
     ]
     assert code_cells(executed)[-1].outputs[0].text == "all cells ran\n"
 
