@@ -1,7 +1,6 @@
 # Every target works alone on a fresh machine: it makes .venv first where that is missing.
 PYTHON ?= python3
 PROFILE ?= quick
-JOBS ?= 1
 BIN := .venv/bin
 
 .PHONY: help reproduce test test-slow lint notebooks figures bench book clean
@@ -10,8 +9,8 @@ BIN := .venv/bin
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-reproduce: .venv/.installed  ## every figure and table: make reproduce PROFILE=smoke|quick|paper|record JOBS=1
-	$(BIN)/python -m fastls reproduce --profile $(PROFILE) --jobs $(JOBS)
+reproduce: .venv/.installed  ## every figure and table: make reproduce PROFILE=smoke|quick|paper|record JOBS=2
+	$(BIN)/python -m fastls reproduce --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
 test: .venv/.installed  ## all tests, the examples in docstrings too
 	$(BIN)/python -m pytest tests fastls README.md docs

@@ -47,7 +47,9 @@ def _make_parser() -> argparse.ArgumentParser:
     reproduce.add_argument("--profile", default="quick", help="smoke, quick (default), paper or record")
     reproduce.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these notebooks, e.g. 03_multimnist")
     reproduce.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
-    reproduce.add_argument("--jobs", type=int, default=1, metavar="N", help="training runs at once (default 1)")
+    reproduce.add_argument(
+        "--jobs", type=int, metavar="N", help="training runs at once (default: one a core, on a GPU 1)"
+    )
     reproduce.set_defaults(command=_reproduce)
 
     notebooks = commands.add_parser("notebooks", help="execute the committed notebooks again and stamp them")

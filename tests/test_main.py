@@ -70,7 +70,7 @@ def test_errors_are_one_line(monkeypatch, capsys, error, code):
 
 def test_options_reach_the_runner(monkeypatch):
     monkeypatch.setattr(reproduce, "reproduce", lambda *given: given)
-    assert main(["reproduce"]) == ("quick", [], "auto", 1)
+    assert main(["reproduce"]) == ("quick", [], "auto", None)
     given = ["--profile", "paper", "--only", "03_multimnist", "--device", "cuda", "--jobs", "2"]
     assert main(["reproduce", *given]) == ("paper", ["03_multimnist"], "cuda", 2)
 

@@ -21,8 +21,13 @@ from fastls.paths import ROOT, place, write_atomically
 
 COMMITTED = ("paper", "record")  # profiles whose figures and runs go where git keeps them
 RECORD = "record"
-# The same for every kernel, whatever the user's shell says.
-KERNEL_ENVIRONMENT = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTHONHASHSEED": "0"}
+# The same for every kernel, whatever the user's shell says. OpenMP's threads sleep while they wait for one another:
+# where another program holds a core, threads that spin make a step of a small network several times as slow.
+KERNEL_ENVIRONMENT = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "PYTHONHASHSEED": "0",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Result:
 
 
 def reproduce(
-    profile: str = "quick", only: Sequence[str] = (), device: str = "auto", jobs: int = 1, root: Path = ROOT
+    profile: str = "quick", only: Sequence[str] = (), device: str = "auto", jobs: int | None = None, root: Path = ROOT
 ) -> int:
     """Run the notebooks and print a table of what became of them.
 
@@ -72,7 +77,8 @@ def reproduce(
         profile: of ``notebooks/profiles.yaml``.
         only: names of notebooks, such as "03_multimnist"; none for all.
         device: "auto", "cpu" or "cuda".
-        jobs: training runs at once within a notebook.
+        jobs: training runs at once within a notebook, which share the cores; None for one a core, of one thread each,
+            and on a GPU for one after the other.
         root: of the repository. Figures and runs of the profiles in `COMMITTED` go to ``figures`` and ``data/runs``,
             all else below ``build/<profile>``.
 
@@ -83,6 +89,8 @@ def reproduce(
         ValueError: unknown profile, notebook, device or parameter, a notebook without parameters cell, ``jobs < 1``.
             Nothing has been run then.
     """
+    if jobs is None:
+        jobs = usable_cores() if resolve_device(device) == "cpu" else 1
     return _finish(run_jobs(plan(profile, only, device, jobs, root)), root)
 
 

@@ -126,7 +126,7 @@ def outcome(tmp_path_factory):
     }
     root = write_repository(tmp_path_factory.mktemp("troubled"), notebooks, {"03_works": ["three.txt"]})
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        code = reproduce("smoke", device="cpu", root=root)
+        code = reproduce("smoke", device="cpu", jobs=1, root=root)
     return root, code, printed.getvalue().splitlines()
 
 
@@ -157,6 +157,24 @@ def test_a_failed_notebook_is_left_as_evidence(outcome):
     assert [output.output_type for output in outputs] == ["stream", "error"]
     assert outputs[1].ename == "ZeroDivisionError"
     assert (outcome[0] / "build/smoke/notebooks/02_all_die.ipynb").exists()
+
+
+@pytest.mark.parametrize("device, jobs, expected", [("cpu", None, 3), ("cpu", 1, 1), ("cuda", None, 1)])
+def test_by_default_a_training_runs_on_every_core(repository, monkeypatch, device, jobs, expected):
+    """And on a GPU one after the other."""
+    planned = []
+    monkeypatch.setattr(runner, "usable_cores", lambda: 3)
+    monkeypatch.setattr(runner, "resolve_device", lambda device: device)
+    monkeypatch.setattr(runner, "run_jobs", lambda jobs: planned.extend(jobs) or [])
+    assert reproduce("smoke", device=device, jobs=jobs, root=repository) == 0
+    assert [job.parameters["jobs"] for job in planned] == [expected, expected]
+
+
+def test_threads_of_a_kernel_wait_passively(tmp_path, in_process, monkeypatch):
+    """Threads that spin slow a training down manyfold where another program holds a core."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    root = write_repository(tmp_path, {"01_waits": "import os\nassert os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'"})
+    assert run_job(plan_for(root)[0]).problem is None
 
 
 def test_missing_files(tmp_path, in_process):
