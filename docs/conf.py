@@ -17,7 +17,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx-ma
 root_doc = "docs/index"
 include_patterns = ["docs/*.md", "notebooks/**.ipynb", "figures/**.md", "data/README.md", "*.md"]
 exclude_patterns = [".*", "build", "tests", "fastls", "data/runs", "data/[!R]*", "docs/slides", "**/.ipynb_checkpoints"]
-suppress_warnings = ["toc.not_included", "myst.header", "mystnb.unknown_mime_type", "config.cache", "toc.empty_glob"]
+suppress_warnings = ["toc.not_included", "myst.header", "mystnb.unknown_mime_type", "config.cache"]
 
 nb_execution_mode = "off"
 nb_merge_streams = True
@@ -31,6 +31,7 @@ napoleon_google_docstring, napoleon_use_ivar = True, True
 
 html_theme = "sphinx_book_theme"
 html_title = "Fast line search for multi-task learning"
+html_context = {"default_mode": "auto"}  # without it the theme logs an error on every page
 html_static_path = ["static"]
 html_css_files = ["book.css"]
 html_show_sphinx = False
