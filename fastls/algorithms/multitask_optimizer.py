@@ -40,7 +40,7 @@ class StepRecord:
         slopes: (T,) float64, ‖∂L_t/∂θ_t‖² + (Gα)_t, the predicted decrease per unit of step, with ρ(Gα)_t where trials
             match the gain; None for `EqualWeight`.
         step_size: η that was taken; 0 where nothing moved.
-        trials: evaluations of the losses by the line search; of `BlockFBLS`, by the encoder's.
+        trials: evaluations of the losses by the line search.
         accepted: whether the test held at `step_size`; always true for constant steps. Where a schedule has brought
             `lr` to 0, or to the floor of the search or below, no step is tried: `step_size` and `trials` are 0 and
             `accepted` is true, since nothing was refused.
@@ -48,7 +48,6 @@ class StepRecord:
         gain: ρ = ‖Jᵀd_z‖² / ‖d_z‖², how far θ moves z along d_z; NaN where d_z = 0. None where nothing moved, and for
             methods that are not latent.
         passes: encoder and decoder passes of this step.
-        decoder_steps: (T,) η_t of `BlockFBLS`, where `step_size` is the encoder's; else None.
     """
 
     losses: Tensor
@@ -60,7 +59,6 @@ class StepRecord:
     stationary: bool
     gain: Tensor | None
     passes: Passes
-    decoder_steps: Tensor | None = None
 
 
 class MultiTaskOptimizer(torch.optim.Optimizer):
@@ -125,7 +123,6 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
     """The step along d = Σ α_t g_t. The four algorithms differ in `space` and `line_search` alone."""
 
     options = ("direction", "space", "line_search", "on_failure", "match_gain")
-    preconditioner = None  # of the encoder's step: `BlockFBLS` may have one
 
     def __init__(
         self,
@@ -177,7 +174,7 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
         return self._follow(batch, direction, weights, active, slopes)
 
     def _follow(self, batch: Evaluation, direction: Tensor, weights: Tensor, active: Tensor, slopes: Slopes):
-        """Search along d and move: the part of a step in which `BlockFBLS` differs."""
+        """Search along d and move: the part of a step in which `AdamFBLS` differs."""
         shared, gain, trial_direction = None, None, direction
         if self.match_gain:
             shared, gain = self._pull_back(batch, direction)
@@ -198,10 +195,6 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
             return shared, None
         squared_length = squared_norm(shared, batch.losses)
         check_encoder_gradient(squared_length)
-        if self.preconditioner is not None:
-            gradient, parameters = shared, self.param_groups[0]["params"]
-            shared = self.preconditioner(parameters, gradient, self.state)
-            squared_length = sum((g * d).sum() for g, d in zip(gradient, shared, strict=True)).to(squared_length)
         return shared, squared_length / squared_norm([direction], batch.losses)
 
     def _search(self, batch: Evaluation, direction: Tensor, active: Tensor, slopes: Slopes) -> SearchResult:
@@ -219,10 +212,10 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
             raise RuntimeError(f"The line search failed: {search_failure(result, slopes)}; nothing has moved.")
         return result._replace(step_size=0.0)
 
-    def _record(self, batch, weights, slopes, result, gain=None, stationary=False, decoder_steps=None) -> StepRecord:
+    def _record(self, batch, weights, slopes, result, gain=None, stationary=False) -> StepRecord:
         losses = batch.losses
         weights, slopes = weights.to(losses.device), slopes.total.to(losses.device)
-        return StepRecord(losses, weights, slopes, *result, stationary, gain, batch.passes, decoder_steps)
+        return StepRecord(losses, weights, slopes, *result, stationary, gain, batch.passes)
 
 
 def scale_by_gain(gain: Tensor, direction: Tensor, slopes: Slopes) -> tuple[Tensor, Slopes]:
