@@ -17,7 +17,7 @@ from fastls.experiments.measuring.measurement import Measurement
 from fastls.experiments.training.config import RunConfig
 from fastls.experiments.training.sweeps import GAIN, GROWTH, Sweep, gain_run, search_runs
 from fastls.experiments.training.training import Training
-from fastls.models.multitask import MultiTaskModel, task_loss
+from fastls.models.multitask import MultiTaskModel
 
 
 class Square(torch.nn.Module):
@@ -76,7 +76,7 @@ def watch_steps(optimizer: FBLS, batches: Iterable, every: int) -> pd.DataFrame:
             torch.manual_seed(step)
             with torch.no_grad():
                 z, model = optimizer.model.encoder(inputs), optimizer.model
-                after = [task_loss(model, task, head(z), targets) for task, head in model.decoders.items()]
+                after = [head(z, inputs, targets[task]) for task, head in model.heads.items()]
             rows.append(
                 {
                     "step": step,
@@ -137,7 +137,7 @@ def measure_cosine(optimizer: FBLS, inputs, targets) -> float:
     gradients = LatentSpace().gradients(batch)
     weights, _ = weigh(optimizer.direction, compute_gramian(gradients), batch.own_slopes())
     direction = weights.to(gradients) @ gradients
-    shared = batch.pull_back(direction, last=True)
+    shared = batch.pull_back(batch.z.split(direction), last=True)
     start = batch.encoder_start
     primals = {name: parameter.detach() for name, parameter in batch.encoder_parameters.items()}
     tangents = dict(zip(primals, shared, strict=True))
