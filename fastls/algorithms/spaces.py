@@ -61,7 +61,8 @@ class Evaluation:
         device = next(iter(self.encoder_parameters.values())).device
         self.autocast = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
         self.ranks = Ranks(model.process_group if spread else None, inputs, device)
-        self.encoder_start = Snapshot(model.encoder, device) if replayable and z is None else None
+        keeps = replayable and z is None
+        self.encoder_start = Snapshot(model.encoder, device, model.draws_elsewhere) if keeps else None
         self.z = self.encode() if z is None else Latent(z)
         if self.encoder_start:
             self.encoder_start.close()
@@ -82,7 +83,7 @@ class Evaluation:
         losses = []
         for head, copy in zip(self.model.heads.values(), self.copies, strict=True):
             if replayable:
-                self.head_starts.append(Snapshot(head, self.z.device))
+                self.head_starts.append(Snapshot(head, self.z.device, self.model.draws_elsewhere))
             losses.append(self.ranks.weigh(head(self.z.rebuild(copy), self.inputs, self.targets[head.task])))
             if replayable:
                 self.head_starts[-1].close()
