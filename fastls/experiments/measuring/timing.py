@@ -14,7 +14,7 @@ from fastls.algorithms.multitask_optimizer import StepRecord
 from fastls.datasets.common import MultiTaskData
 from fastls.experiments.measuring.measurement import Measurement, changed
 from fastls.experiments.training.config import RunConfig
-from fastls.experiments.training.sweeps import FREE_RUNS, LR_UB, SEARCH, Sweep
+from fastls.experiments.training.sweeps import DEFAULTS, FREE_RUNS, LR_UB, SEARCH, Sweep, default_run
 from fastls.experiments.training.training import PASSES, Training, summarize_steps
 
 METHODS = ("EqualWeight", "SGD", "BLS", "MGDA-UB", "FBLS")
@@ -60,6 +60,8 @@ class Timing(Measurement):
         sweep = Sweep(**vars(self.setting), epochs=self.epochs, seeds=1)
         if method in FREE_RUNS:
             return FREE_RUNS[method](sweep, seed=0)
+        if method in DEFAULTS:
+            return default_run(sweep, method, seed=0)
         if method in VARIANTS:
             return sweep.run("FBLS", LR_UB, seed=0, **SEARCH, **VARIANTS[method])
         if method in ("BLS", "FBLS"):
