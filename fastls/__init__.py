@@ -1,7 +1,6 @@
 """Fast line search for multi-task learning: the companion of Filatov and Merkulov (2021), arXiv 2110.00874."""
 
 from fastls.algorithms.adam_search import AdamFBLS
-from fastls.algorithms.block_search import BlockFBLS, RootMeanSquare
 from fastls.algorithms.directions import DIRECTIONS, edm, mean, mgda, pcgrad
 from fastls.algorithms.line_search import Backtracking, SearchResult, Slopes
 from fastls.algorithms.merit_search import GoldenSection, Parabolic
@@ -20,12 +19,10 @@ __all__ = [
     "SGD",
     "AdamFBLS",
     "Backtracking",
-    "BlockFBLS",
     "EqualWeight",
     "GoldenSection",
     "MultiTaskModel",
     "Parabolic",
-    "RootMeanSquare",
     "SearchResult",
     "Slopes",
     "StepRecord",

@@ -431,13 +431,14 @@ batch = Evaluation(network, images, labels, replayable=False)  # 1 encoder forwa
 g = LatentSpace().gradients(batch)
 gramian = compute_gramian(g)
 alpha = fastls.mgda(gramian)
-d_z = (alpha.to(g) @ g).view_as(batch.z)
-d_sh = batch.pull_back(d_z, last=True)  # 1 encoder backward
+(z,) = batch.z.tensors  # one tensor, where an encoder may return several
+(d_z,) = batch.z.split(alpha.to(g) @ g)
+d_sh = batch.pull_back([d_z], last=True)  # 1 encoder backward
 own = batch.own_gradients[0]
 shapes = [
     ("x", images.shape, "four grey images"),
-    ("z", batch.z.shape, "encoder(x): one row an image"),
-    ("∂L_t/∂z", batch.latent_gradients[0].shape, "one such tensor a task"),
+    ("z", z.shape, "encoder(x): one row an image"),
+    ("∂L_t/∂z", batch.latent_gradients[0][0].shape, "one such tensor a task"),
     ("g", g.shape, "one row a task: ∂L_t/∂z flattened over the batch"),
     ("G = g gᵀ", gramian.shape, "all that a direction rule sees"),
     ("α", alpha.shape, "one weight a task"),
@@ -505,7 +506,7 @@ model = small_network()
 batch = Evaluation(model, inputs, targets, replayable=False)
 g = LatentSpace().gradients(batch)
 d_z = fastls.mgda(g @ g.T) @ g
-d_sh = dict(zip(batch.encoder_parameters, batch.pull_back(d_z, last=False), strict=True))
+d_sh = dict(zip(batch.encoder_parameters, batch.pull_back(batch.z.split(d_z), last=False), strict=True))
 rho = sum(piece.square().sum() for piece in d_sh.values()) / (d_z @ d_z)
 
 

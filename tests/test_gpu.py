@@ -23,7 +23,7 @@ METHODS = {
     "FBLS, in turn": lambda model: fastls.FBLS(model, 30.0, line_search=fastls.Backtracking(order="in turn")),
     "FBLS+gain": lambda model: fastls.FBLS(model, match_gain=True),
     "FBLS, parabolic": lambda model: fastls.FBLS(model, line_search=fastls.Parabolic()),
-    "BlockFBLS": lambda model: fastls.BlockFBLS(model),
+    "AdamFBLS": lambda model: fastls.AdamFBLS(model),
     "EqualWeight": lambda model: fastls.EqualWeight(model, 0.1),
 }
 

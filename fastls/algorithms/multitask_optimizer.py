@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fastls.algorithms.directions import Direction, compute_gramian, get_direction, is_stationary, weigh
+from fastls.algorithms.evaluation.checks import check_parts, compare_trial_at_zero, compare_with_backward
 from fastls.algorithms.line_search import LineSearch, SearchResult, Slopes, search_failure
 from fastls.algorithms.spaces import (
     Evaluation,
@@ -40,7 +41,7 @@ class StepRecord:
         slopes: (T,) float64, ‖∂L_t/∂θ_t‖² + (Gα)_t, the predicted decrease per unit of step, with ρ(Gα)_t where trials
             match the gain; None for `EqualWeight`.
         step_size: η that was taken; 0 where nothing moved.
-        trials: evaluations of the losses by the line search; of `BlockFBLS`, by the encoder's.
+        trials: evaluations of the losses by the line search.
         accepted: whether the test held at `step_size`; always true for constant steps. Where a schedule has brought
             `lr` to 0, or to the floor of the search or below, no step is tried: `step_size` and `trials` are 0 and
             `accepted` is true, since nothing was refused.
@@ -48,7 +49,6 @@ class StepRecord:
         gain: ρ = ‖Jᵀd_z‖² / ‖d_z‖², how far θ moves z along d_z; NaN where d_z = 0. None where nothing moved, and for
             methods that are not latent.
         passes: encoder and decoder passes of this step.
-        decoder_steps: (T,) η_t of `BlockFBLS`, where `step_size` is the encoder's; else None.
     """
 
     losses: Tensor
@@ -60,7 +60,6 @@ class StepRecord:
     stationary: bool
     gain: Tensor | None
     passes: Passes
-    decoder_steps: Tensor | None = None
 
 
 class MultiTaskOptimizer(torch.optim.Optimizer):
@@ -71,14 +70,16 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
     start goes on from it, or begins at the bound where there is none.
     """
 
+    compared = False  # with an ordinary backward, which is done once
     options: ClassVar[tuple[str, ...]] = ()  # names of a subclass's own attributes, which copies keep
 
     def __init__(self, model: MultiTaskModel, lr: float, previous_step: float = math.inf):
         if not trainable(model.encoder):
             raise ValueError("The encoder must have a trainable parameter, found none.")
         groups = [{"name": "encoder", "params": list(trainable(model.encoder).values())}]
-        for task, decoder in model.decoders.items():
-            groups.append({"name": task, "params": list(trainable(decoder).values())})
+        check_parts(model)
+        for task, head in model.heads.items():
+            groups.append({"name": task, "params": list(trainable(head).values())})
         super().__init__(groups, defaults={"lr": lr, "previous_step": previous_step})
         self.model = model
 
@@ -105,9 +106,12 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
         parameters = [p for group in self.param_groups for p in group["params"]]
         torch._foreach_add_(parameters, direction, alpha=-step_size)
 
-    def _check_parameters(self) -> None:
-        """Raise where parameters have been frozen, unfrozen or exchanged since the optimizer was made."""
-        modules = (self.model.encoder, *self.model.decoders.values())
+    def _check(self, inputs, targets: dict[str, Tensor]) -> None:
+        """Raise where parameters have been frozen, unfrozen or exchanged since the optimizer was made.
+
+        Before the first step also where the model is outside of the contract: see `compare_with_backward`.
+        """
+        modules = (self.model.encoder, *self.model.heads.values())
         now = {id(parameter) for module in modules for parameter in trainable(module).values()}
         known = {id(parameter) for group in self.param_groups for parameter in group["params"]}
         if now != known:
@@ -115,6 +119,9 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
                 f"The model must keep its {len(known)} trainable parameters, found {len(now - known)} new and "
                 f"{len(known - now)} gone; make a new optimizer after freezing or unfreezing any. Nothing has moved."
             )
+        if not self.compared:
+            compare_with_backward(self.model, inputs, targets)
+            self.compared = True
 
     def __getstate__(self) -> dict:
         """Copies and pickles carry model and options along; torch's own keep the groups and the state alone."""
@@ -124,8 +131,8 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
 class CommonDirectionOptimizer(MultiTaskOptimizer):
     """The step along d = Σ α_t g_t. The four algorithms differ in `space` and `line_search` alone."""
 
+    compared_mode: bool | None = None  # `model.training` when φ(0) was last compared with the losses
     options = ("direction", "space", "line_search", "on_failure", "match_gain")
-    preconditioner = None  # of the encoder's step: `BlockFBLS` may have one
 
     def __init__(
         self,
@@ -160,24 +167,37 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
         Raises:
             ValueError: `targets` lacks a task, a loss is not a scalar, z carries no gradient, or the direction rule
                 returned weights of the wrong shape, negative or NaN.
-            TypeError: the encoder returned something other than one tensor.
+            TypeError: the encoder returned no tensor.
             FloatingPointError: a loss or a gradient is NaN or infinite before the step.
             RuntimeError: the search failed and ``on_failure="raise"``.
         """
-        self._check_parameters()
+        self._check(inputs, targets)
         batch = Evaluation(self.model, inputs, targets, self.line_search.needs_trials)
+        with batch.in_full_precision():
+            return self._take(batch)
+
+    def _take(self, batch: Evaluation) -> StepRecord:
+        """The step, once the batch is evaluated."""
         gradients = self.space.gradients(batch)  # (T, n)
         gramian, own = copy_to_host(compute_gramian(gradients), batch.own_slopes())  # (T, T), (T,)
         check_finite(self.model, gramian.diagonal() + own, "Squared gradients")
         weights, active = weigh(self.direction, gramian, own)  # (T,), (T,)
         slopes = Slopes(own, gramian @ weights)
+        self._compare_trial(batch, gradients)
         if is_stationary(gramian, weights, own, gradients.dtype):
             return self._record(batch, weights, slopes, STATIONARY, stationary=True)
         direction = weights.to(gradients) @ gradients  # (n,)
         return self._follow(batch, direction, weights, active, slopes)
 
+    def _compare_trial(self, batch: Evaluation, gradients: Tensor) -> None:
+        """At the first step, and where the caller has switched between training and evaluation: is φ(0) the losses?"""
+        if self.line_search.needs_trials and self.compared_mode != self.model.training:
+            tasks, nowhere = list(range(len(batch.losses))), torch.zeros_like(gradients[0])
+            compare_trial_at_zero(Trials(self.space, batch, nowhere, tasks), batch)
+            self.compared_mode = self.model.training
+
     def _follow(self, batch: Evaluation, direction: Tensor, weights: Tensor, active: Tensor, slopes: Slopes):
-        """Search along d and move: the part of a step in which `BlockFBLS` differs."""
+        """Search along d and move: the part of a step in which `AdamFBLS` differs."""
         shared, gain, trial_direction = None, None, direction
         if self.match_gain:
             shared, gain = self._pull_back(batch, direction)
@@ -198,10 +218,6 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
             return shared, None
         squared_length = squared_norm(shared, batch.losses)
         check_encoder_gradient(squared_length)
-        if self.preconditioner is not None:
-            gradient, parameters = shared, self.param_groups[0]["params"]
-            shared = self.preconditioner(parameters, gradient, self.state)
-            squared_length = sum((g * d).sum() for g, d in zip(gradient, shared, strict=True)).to(squared_length)
         return shared, squared_length / squared_norm([direction], batch.losses)
 
     def _search(self, batch: Evaluation, direction: Tensor, active: Tensor, slopes: Slopes) -> SearchResult:
@@ -219,10 +235,10 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
             raise RuntimeError(f"The line search failed: {search_failure(result, slopes)}; nothing has moved.")
         return result._replace(step_size=0.0)
 
-    def _record(self, batch, weights, slopes, result, gain=None, stationary=False, decoder_steps=None) -> StepRecord:
+    def _record(self, batch, weights, slopes, result, gain=None, stationary=False) -> StepRecord:
         losses = batch.losses
         weights, slopes = weights.to(losses.device), slopes.total.to(losses.device)
-        return StepRecord(losses, weights, slopes, *result, stationary, gain, batch.passes, decoder_steps)
+        return StepRecord(losses, weights, slopes, *result, stationary, gain, batch.passes)
 
 
 def scale_by_gain(gain: Tensor, direction: Tensor, slopes: Slopes) -> tuple[Tensor, Slopes]:

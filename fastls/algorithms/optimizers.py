@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from fastls.algorithms.directions import Direction
+from fastls.algorithms.evaluation.latent import Latent
 from fastls.algorithms.line_search import Backtracking, ConstantStep, LineSearch
 from fastls.algorithms.multitask_optimizer import CommonDirectionOptimizer, MultiTaskOptimizer, StepRecord
 from fastls.algorithms.spaces import LatentSpace, ParameterSpace, Passes, check_finite
-from fastls.models.multitask import MultiTaskModel, check_latent, check_targets, task_loss
+from fastls.models.multitask import MultiTaskModel, check_targets
 
 
 class SGD(CommonDirectionOptimizer):
@@ -142,11 +143,11 @@ class EqualWeight(MultiTaskOptimizer):
     def step(self, inputs, targets: dict[str, Tensor]) -> StepRecord:
         """One step on a batch, as for the other optimizers; the record's `slopes` and `gain` are None."""
         model, tasks = self.model, self.model.tasks
-        self._check_parameters()
         check_targets(model, targets)
+        self._check(inputs, targets)
         z = model.encoder(inputs)
-        check_latent(z)
-        losses = torch.stack([task_loss(model, task, model.decoders[task](z), targets) for task in tasks])
+        Latent(z)  # which refuses what is none
+        losses = torch.stack([head(z, inputs, targets[task]) for task, head in model.heads.items()])
         check_finite(model, losses.detach(), "Losses")
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         gradients = torch.autograd.grad(losses.mean(), parameters, allow_unused=True, materialize_grads=True)

@@ -13,13 +13,15 @@ space              g_t                           trial                  step of 
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from fastls.algorithms.snapshot import Snapshot
-from fastls.models.multitask import MultiTaskModel, check_latent, check_targets, task_loss
+from fastls.algorithms.evaluation.latent import Latent, flatten_gradients
+from fastls.algorithms.evaluation.snapshot import Snapshot
+from fastls.models.multitask import NO_LABEL, MultiTaskModel, check_targets
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Passes:
 class Evaluation:
     r"""A model on a batch: z, the T losses, ∂L_t/∂z and ∂L_t/∂θ_t, in one backward of the summed losses.
 
-    Every decoder reads its own detached copy of z, so one backward leaves ∂L_t/∂z on copy t and, since no other loss
+    Every decoder reads its own detached z, so one backward leaves ∂L_t/∂z on z's copy t and, since no other loss
     touches it, the unscaled ∂L_t/∂θ_t on decoder t. The encoder's graph stays alive for the backward of the space.
 
     With `replayable`, the snapshots that trials start from are kept.
@@ -49,51 +51,58 @@ class Evaluation:
         self.model, self.inputs, self.targets = model, inputs, targets
         self.passes = Passes()
         self.encoder_parameters = trainable(model.encoder)
-        self.decoder_parameters = [trainable(decoder) for decoder in model.decoders.values()]
+        self.head_parameters = [trainable(head) for head in model.heads.values()]
         device = next(iter(self.encoder_parameters.values())).device
+        self.autocast = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
         self.encoder_start = Snapshot(model.encoder, device) if replayable else None
         self.z = self.encode()
-        self.decoder_starts: list[Snapshot] = []
+        if replayable:
+            self.encoder_start.close()
+        self.head_starts: list[Snapshot] = []
         self._evaluate_decoders(replayable)
         # Where trials put θ_t − η ∂L_t/∂θ_t: made once, since fresh memory costs more than the sum, shared by decoders
         # of equal shapes, and let go of after the search.
         self.trial_buffers: dict[tuple, Tensor] = {}
 
-    def encode(self) -> Tensor:
-        """z(x, θ_sh), checked to be one tensor that carries a gradient."""
-        z = self.model.encoder(self.inputs)
+    def encode(self) -> Latent:
+        """z(x, θ_sh), checked to carry a gradient."""
+        z = Latent(self.model.encoder(self.inputs))
         self.passes.encoder_forward += 1
-        check_latent(z)
         return z
 
     def _evaluate_decoders(self, replayable: bool) -> None:
-        copies = [self.z.detach().requires_grad_() for _ in self.model.tasks]
+        self.copies = [[leaf.detach().requires_grad_() for leaf in self.z.tensors] for _ in self.model.tasks]
         losses = []
-        for (task, decoder), copy in zip(self.model.decoders.items(), copies, strict=True):
+        for head, copy in zip(self.model.heads.values(), self.copies, strict=True):
             if replayable:
-                self.decoder_starts.append(Snapshot(decoder, self.z.device))
-            losses.append(task_loss(self.model, task, decoder(copy), self.targets))
+                self.head_starts.append(Snapshot(head, self.z.device))
+            losses.append(head(self.z.rebuild(copy), self.inputs, self.targets[head.task]))
+            if replayable:
+                self.head_starts[-1].close()
         self.passes.decoder_forward += len(losses)
         self.losses = torch.stack([loss.detach() for loss in losses])
-        check_finite(self.model, self.losses, "Losses")
-        owned = [list(parameters.values()) for parameters in self.decoder_parameters]
-        leaves = copies + [parameter for parameters in owned for parameter in parameters]
-        gradients = torch.autograd.grad(sum(losses), leaves, allow_unused=True, materialize_grads=True)
+        check_finite(self.model, self.losses, "Losses", NO_LABEL)
+        self.total = sum(losses)
+        if not self.total.requires_grad:
+            raise ValueError("Some loss must have a gradient, found none; does no task have a label in this batch?")
+        owned = [list(parameters.values()) for parameters in self.head_parameters]
+        leaves = [leaf for copy in self.copies for leaf in copy] + [parameter for some in owned for parameter in some]
+        gradients = iter(torch.autograd.grad(self.total, leaves, allow_unused=True, materialize_grads=True))
         self.passes.decoder_backward += len(losses)
-        self.latent_gradients = gradients[: len(copies)]
-        rest = iter(gradients[len(copies) :])
-        self.own_gradients = [[next(rest) for _ in parameters] for parameters in owned]
+        by_task = [[next(gradients) for _ in copy] for copy in self.copies]
+        self.latent_gradients = [list(of_leaf) for of_leaf in zip(*by_task, strict=True)]  # of each leaf, T of them
+        self.own_gradients = [[next(gradients) for _ in parameters] for parameters in owned]
 
     def own_slopes(self) -> Tensor:
         """(T,) float64: ‖∂L_t/∂θ_t‖²."""
         return torch.stack([squared_norm(gradients, self.losses) for gradients in self.own_gradients])
 
-    def pull_back(self, latent: Tensor, last: bool) -> list[Tensor]:
+    def pull_back(self, latent: list[Tensor], last: bool) -> list[Tensor]:
         """(∂z/∂θ_sh)ᵀ latent, one tensor a parameter: one encoder backward; `last` lets go of the encoder's graph."""
         gradients = torch.autograd.grad(
-            self.z,
+            self.z.tensors,
             list(self.encoder_parameters.values()),
-            grad_outputs=latent.view_as(self.z),
+            grad_outputs=latent,
             retain_graph=not last,
             allow_unused=True,
             materialize_grads=True,
@@ -101,20 +110,30 @@ class Evaluation:
         self.passes.encoder_backward += 1
         return list(gradients)
 
-    def trial_losses(self, z: Tensor, eta: float) -> Tensor:
+    def trial_losses(self, z, eta: float) -> Tensor:
         """(T,) losses of the decoders at θ_t − η ∂L_t/∂θ_t, reading z."""
         return torch.stack([self.trial_loss(t, z, eta) for t in range(len(self.model.tasks))])
 
     @torch.no_grad()
-    def trial_loss(self, t: int, z: Tensor, eta: float) -> Tensor:
+    def trial_loss(self, t: int, z, eta: float) -> Tensor:
         """The loss of task number t at θ_t − η ∂L_t/∂θ_t, reading z."""
-        parameters, start = self.decoder_parameters[t], self.decoder_starts[t]
+        parameters, start = self.head_parameters[t], self.head_starts[t]
         trial = {name: self._trial_buffer(name, parameter) for name, parameter in parameters.items()}
         for parameter, gradient, out in zip(parameters.values(), self.own_gradients[t], trial.values(), strict=True):
             torch.add(parameter, gradient, alpha=-eta, out=out)
         self.passes.decoder_forward += 1
-        with start.replay():
-            return task_loss(self.model, self.model.tasks[t], start.call(trial, z), self.targets)
+        with start.replay(), self.as_called():
+            return start.call(trial, z, self.inputs, self.targets[self.model.tasks[t]])
+
+    def as_called(self) -> AbstractContextManager:
+        """The precision that the caller's step ran in: trials run in it too, and our own sums do not."""
+        if self.autocast is None:
+            return nullcontext()
+        return torch.autocast(self.z.device.type, dtype=self.autocast)
+
+    def in_full_precision(self) -> AbstractContextManager:
+        """Without the caller's autocast: for sums over gradients."""
+        return nullcontext() if self.autocast is None else torch.autocast(self.z.device.type, enabled=False)
 
     def _trial_buffer(self, name: str, parameter: Tensor) -> Tensor:
         key = (name, parameter.shape, parameter.stride(), parameter.dtype)
@@ -136,15 +155,15 @@ class LatentSpace(Space):
 
     def gradients(self, evaluation: Evaluation) -> Tensor:
         """(T, B·d): no pass at all, the decoders' backward has left them."""
-        return torch.stack(evaluation.latent_gradients).flatten(1)
+        return flatten_gradients(evaluation.latent_gradients)
 
-    def latent_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
+    def latent_at(self, evaluation: Evaluation, direction: Tensor, eta: float):
         """z − η d_z: no pass."""
-        return torch.add(evaluation.z.detach(), direction.view_as(evaluation.z), alpha=-eta)
+        return evaluation.z.moved(direction, eta)
 
     def shared_direction(self, evaluation: Evaluation, direction: Tensor) -> list[Tensor]:
         """d_sh = (∂z/∂θ_sh)ᵀ d_z: the one backward through the encoder."""
-        return evaluation.pull_back(direction, last=True)
+        return evaluation.pull_back(evaluation.z.split(direction), last=True)
 
 
 class ParameterSpace(Space):
@@ -160,22 +179,22 @@ class ParameterSpace(Space):
     def gradients(self, evaluation: Evaluation) -> Tensor:
         """(T, P): T backwards through the encoder."""
         parameters = list(evaluation.encoder_parameters.values())
-        shape = (len(evaluation.latent_gradients), sum(parameter.numel() for parameter in parameters))
+        shape = (len(evaluation.model.tasks), sum(parameter.numel() for parameter in parameters))
         old, like = self.buffer, parameters[0]
         if old is None or old.shape != shape or old.device != like.device or old.dtype != like.dtype:
             self.buffer = like.new_empty(shape)
         last = shape[0] - 1
-        for t, latent in enumerate(evaluation.latent_gradients):
-            rows = evaluation.pull_back(latent, last=t == last)
+        for t in range(shape[0]):
+            rows = evaluation.pull_back([of_leaf[t] for of_leaf in evaluation.latent_gradients], last=t == last)
             torch.cat([row.flatten() for row in rows], out=self.buffer[t])
         return self.buffer
 
     @torch.no_grad()
-    def latent_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
+    def latent_at(self, evaluation: Evaluation, direction: Tensor, eta: float):
         """z(x, θ_sh − η d_sh): one encoder forward."""
         parameters = move_parameters(evaluation.encoder_parameters, self.shared_direction(evaluation, direction), eta)
         evaluation.passes.encoder_forward += 1
-        with evaluation.encoder_start.replay():
+        with evaluation.encoder_start.replay(), evaluation.as_called():
             return evaluation.encoder_start.call(parameters, evaluation.inputs)
 
     def shared_direction(self, evaluation: Evaluation, direction: Tensor) -> list[Tensor]:
@@ -190,7 +209,7 @@ class Trials:
 
     def __init__(self, space: Space, evaluation: Evaluation, direction: Tensor, numbers: list[int]):
         self.space, self.evaluation, self.direction, self.numbers = space, evaluation, direction, numbers
-        self.latent: tuple[float, Tensor] | None = None  # the last η that `for_tasks` was asked for, and its z
+        self.latent: tuple | None = None  # the last η that `for_tasks` was asked for, and its z
 
     def __call__(self, eta: float) -> Tensor:
         """(T,)"""
@@ -223,10 +242,10 @@ def squared_norm(tensors: list[Tensor], like: Tensor) -> Tensor:
     return torch.stack(torch._foreach_norm(tensors)).double().square().sum()
 
 
-def check_finite(model: MultiTaskModel, values: Tensor, what: str) -> None:
+def check_finite(model: MultiTaskModel, values: Tensor, what: str, hint: str = "") -> None:
     """Raise FloatingPointError unless all T values are finite."""
     found = zip(model.tasks, values.tolist(), strict=True)
-    _refuse(f"{what} at the start of a step", {task: value for task, value in found if not math.isfinite(value)})
+    _refuse(f"{what} at the start of a step", {task: value for task, value in found if not math.isfinite(value)}, hint)
 
 
 def check_encoder_gradient(squared_length: Tensor) -> None:
@@ -235,9 +254,9 @@ def check_encoder_gradient(squared_length: Tensor) -> None:
     _refuse("The encoder's gradient", {} if math.isfinite(value) else f"a squared length of {value}")
 
 
-def _refuse(what: str, found) -> None:
+def _refuse(what: str, found, hint: str = "") -> None:
     if found:
         raise FloatingPointError(
             f"{what} must be finite, found {found}; the parameters are as they were. "
-            "A smaller `lr` or `lr_ub` may keep the training from diverging."
+            f"A smaller `lr` or `lr_ub` may keep the training from diverging. {hint}".rstrip()
         )

@@ -3,18 +3,103 @@
 Hard parameter sharing, after Caruana (1997) and Figure 2 of Filatov and Merkulov (2021).
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+NO_LABEL = "A batch without a label of a task has a mean of nothing, which is NaN: let its loss return None then."
+
+
+class TaskModules(nn.Module):
+    """Modules by task. As `torch.nn.ModuleDict`, but for any string as a name: torch refuses "type" or "a.b"."""
+
+    def __init__(self, modules: Mapping[str, nn.Module]):
+        super().__init__()
+        self.by_task = {}  # not registered: the modules are, under names that torch takes
+        for number, (task, module) in enumerate(modules.items()):
+            plain = task and "." not in task and not hasattr(self, task)
+            name = task if plain else f"task {number}"
+            self.add_module(name, module)
+            self.by_task[task] = name
+
+    def __getitem__(self, task: str) -> nn.Module:
+        return getattr(self, self.by_task[task])
+
+    def __iter__(self):
+        return iter(self.by_task)
+
+    def __len__(self) -> int:
+        return len(self.by_task)
+
+    def __contains__(self, task) -> bool:
+        return task in self.by_task
+
+    def keys(self):
+        return self.by_task.keys()
+
+    def values(self) -> list[nn.Module]:
+        return [self[task] for task in self]
+
+    def items(self) -> list[tuple[str, nn.Module]]:
+        return [(task, self[task]) for task in self]
+
+
+class TaskHead(nn.Module):
+    """(z, inputs, target) -> L_t, through the decoder and the loss of one task: what a trial runs.
+
+    The parameters of a loss that is a module, a temperature for example, move with those of the decoder.
+    """
+
+    def __init__(self, task: str, decoder: nn.Module, losses: dict[str, Callable]):
+        super().__init__()
+        self.task, self.decoder, self.losses = task, decoder, losses
+        self.loss = losses[task] if isinstance(losses[task], nn.Module) else None  # registered, if it is a module
+        self.takes_inputs = "inputs" in list(inspect.signature(decoder.forward).parameters)[1:]
+        self.writes_latent: bool | None = None  # whether the decoder changes z in place; None until it has run
+
+    def decode(self, z, inputs):
+        """The decoder's output. A decoder that writes on z, as nn.ReLU(inplace=True) does, gets a copy."""
+        if self.writes_latent is not False:
+            z = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, z)
+        tensors = [leaf for leaf in tree_leaves(z) if isinstance(leaf, Tensor) and not leaf.is_inference()]
+        versions = [leaf._version for leaf in tensors]
+        output = self.decoder(z, inputs=inputs) if self.takes_inputs else self.decoder(z)
+        if self.writes_latent is None and tensors:
+            self.writes_latent = versions != [leaf._version for leaf in tensors]
+        return output
+
+    def forward(self, z, inputs, target) -> Tensor:
+        """The loss, a scalar tensor. Where the loss is None, "no label in this batch", a zero without a gradient.
+
+        Raises:
+            ValueError: the loss is something else than a scalar tensor or None.
+        """
+        loss = self.losses[self.task](self.decode(z, inputs), target)
+        if loss is None:
+            return next(leaf for leaf in tree_leaves(z) if isinstance(leaf, Tensor)).new_zeros((), dtype=torch.float32)
+        if not isinstance(loss, Tensor) or loss.dim() != 0:
+            found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise ValueError(
+                f"The loss of task {self.task!r} must be a scalar tensor, found {found}; reduce it by its mean, and "
+                "return None for a batch that has no label of this task."
+            )
+        return loss
 
 
 class MultiTaskModel(nn.Module):
     r"""L_t(θ_sh, θ_t) = ℓ_t(f_t(z(x, θ_sh), θ_t), y_t) for t = 1..T.
 
     Args:
-        encoder: module with ``encoder(inputs) -> z``, one tensor of any shape (the latent representation).
-        decoders: task name -> module with ``decoder(z) -> output``. Task names are valid module names.
-        losses: task name -> callable ``loss(output, target) -> scalar``, reduced by the mean over the batch.
+        encoder: module with ``encoder(inputs) -> z``, the latent representation: a tensor of any shape, or a tuple,
+            list, dict or Hugging Face output that holds tensors. Integers and constants among them pass through.
+        decoders: task name -> module with ``decoder(z) -> output``. One whose ``forward`` has a second parameter
+            ``inputs`` is given the batch's inputs too, for a mask or for lengths: ``decoder(z, inputs=inputs)``.
+        losses: task name -> callable ``loss(output, target) -> scalar``, reduced by the mean over the batch. It may
+            return None for a batch without a label of its task; the task then sits out the step. The trainable
+            parameters of a loss that is a module move with its task.
 
     Raises:
         ValueError: no task at all, or decoders and losses that do not name the same tasks.
@@ -34,7 +119,7 @@ class MultiTaskModel(nn.Module):
         self,
         encoder: nn.Module,
         decoders: Mapping[str, nn.Module],
-        losses: Mapping[str, Callable[[Tensor, Tensor], Tensor]],
+        losses: Mapping[str, Callable[[Tensor, Tensor], Tensor | None]],
     ):
         super().__init__()
         if not decoders:
@@ -44,10 +129,12 @@ class MultiTaskModel(nn.Module):
                 f"`decoders` and `losses` must name the same tasks, found {sorted(decoders)} and {sorted(losses)}."
             )
         self.encoder = encoder
-        self.decoders = nn.ModuleDict(decoders)
+        self.decoders = TaskModules(decoders)
         self.losses = dict(losses)
         # So that the weights of a loss follow the model to its device.
-        self.loss_modules = nn.ModuleDict({task: loss for task, loss in losses.items() if isinstance(loss, nn.Module)})
+        self.loss_modules = TaskModules({task: loss for task, loss in losses.items() if isinstance(loss, nn.Module)})
+        # A plain dict registers nothing: parameters and state are those of encoder, decoders and losses, each once.
+        self.heads = {task: TaskHead(task, decoder, self.losses) for task, decoder in decoders.items()}
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -57,16 +144,7 @@ class MultiTaskModel(nn.Module):
     def forward(self, inputs) -> dict[str, Tensor]:
         """Outputs of all decoders, by task: what evaluation and prediction use."""
         z = self.encoder(inputs)
-        return {task: decoder(z) for task, decoder in self.decoders.items()}
-
-
-def task_loss(model: MultiTaskModel, task: str, output, targets: Mapping) -> Tensor:
-    """The loss of a task, checked to be a scalar tensor."""
-    loss = model.losses[task](output, targets[task])
-    if not isinstance(loss, Tensor) or loss.dim() != 0:
-        found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        raise ValueError(f"The loss of task {task!r} must be a scalar tensor, found {found}; reduce it by its mean.")
-    return loss
+        return {task: head.decode(z, inputs) for task, head in self.heads.items()}
 
 
 def check_targets(model: MultiTaskModel, targets: Mapping) -> None:
@@ -76,14 +154,3 @@ def check_targets(model: MultiTaskModel, targets: Mapping) -> None:
     missing = [task for task in model.tasks if task not in targets]
     if missing:
         raise ValueError(f"`targets` must hold one entry a task, found none for {missing}; given: {sorted(targets)}.")
-
-
-def check_latent(z: Tensor) -> None:
-    """Raise unless z is one tensor that carries a gradient."""
-    if not isinstance(z, Tensor):
-        raise TypeError(f"`encoder(inputs)` must return one tensor z, found {type(z).__name__}.")
-    if not z.requires_grad:
-        raise ValueError(
-            "`encoder(inputs)` must carry a gradient, found z.requires_grad=False; "
-            "does the encoder detach its output or run under no_grad?"
-        )

@@ -99,3 +99,9 @@ def counted(model: MultiTaskModel) -> tuple[MultiTaskModel, Passes]:
     counter = Passes()
     heads = {task: Counted(decoder, counter, "decoder") for task, decoder in model.decoders.items()}
     return MultiTaskModel(Counted(model.encoder, counter, "encoder"), heads, model.losses), counter
+
+
+def trusted(optimizer):
+    """The optimizer without its look at the model before the first step, so that all passes are those of steps."""
+    optimizer.compared, optimizer.compared_mode = True, optimizer.model.training
+    return optimizer

@@ -52,9 +52,9 @@ STEP_ERRORS = {
         lambda: with_loss(lambda output, target: output.mean().abs() + math.inf), names(2), FloatingPointError,
         r"Losses at the start of a step must be finite, found \{'task1': inf\}",
     ),
-    "the encoder returns a tuple": (
-        lambda: with_encoder(lambda z: (z, z)), names(2), TypeError,
-        r"`encoder\(inputs\)` must return one tensor z, found tuple",
+    "the encoder returns no tensor": (
+        lambda: with_encoder(lambda z: [1.0]), names(2), TypeError,
+        r"`encoder\(inputs\)` must return a tensor z or a tree of them, found list",
     ),
     "z is detached": (
         lambda: with_encoder(torch.Tensor.detach), names(2), ValueError,

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers import SEARCHES, bare, batch, copies, counted, equal, mlp, names, noisy, with_silent
+from helpers import SEARCHES, bare, batch, copies, counted, equal, mlp, names, noisy, trusted, with_silent
 from torch import nn
 
 from fastls import FBLS, Backtracking, Slopes
@@ -21,7 +21,8 @@ def test_the_step_is_that_of_all_tasks_together(algorithm, make, tasks, directio
     found, passes = [], []
     for order in ("together", "in turn"):
         model, counter = counted(make(tasks, dtype, seed=3))
-        optimizer = algorithm(model, 30.0, direction, Backtracking(0.3, 0.6, 1e-6, growth=growth, order=order))
+        search = Backtracking(0.3, 0.6, 1e-6, growth=growth, order=order)
+        optimizer = trusted(algorithm(model, 30.0, direction, search))
         torch.manual_seed(3)
         records = [optimizer.step(*batch(tasks, dtype, step)) for step in range(3)]
         state = [*copies(model), *(buffer.clone() for buffer in model.buffers()), torch.get_rng_state()]

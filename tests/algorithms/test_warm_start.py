@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import SEARCHES, batch, copies, equal, mlp
 
-from fastls import FBLS, MGDAUB, Backtracking, BlockFBLS, EqualWeight, GoldenSection, RootMeanSquare
+from fastls import FBLS, MGDAUB, AdamFBLS, Backtracking, EqualWeight, GoldenSection
 from fastls.algorithms.line_search import Slopes
 
 SLOPES = Slopes(own=torch.zeros(1), shared=torch.tensor([8.0]))
@@ -83,8 +83,8 @@ METHODS = {
     "FBLS": FBLS,
     "FBLS, golden section": lambda model: FBLS(model, line_search=GoldenSection()),
     "FBLS, warm": lambda model: FBLS(model, 1000.0, line_search=WARM),
-    "BlockFBLS": BlockFBLS,
-    "BlockFBLS+RMS": lambda model: BlockFBLS(model, preconditioner=RootMeanSquare()),
+    "FBLS+gain, warm": lambda model: FBLS(model, 1000.0, line_search=WARM, match_gain=True),
+    "AdamFBLS": AdamFBLS,
 }
 
 
@@ -101,12 +101,12 @@ def test_the_state_of_any_method_can_be_loaded_into_any_other(saving, loading):
     previous = [group["previous_step"] for group in second.param_groups]
     assert previous == [group["previous_step"] for group in first.param_groups]
     record = second.step(*batch())
-    if "warm" in loading or "Block" in loading:
+    if "warm" in loading or "Adam" in loading:
         start = min(second.lr, 1.1 * previous[0])
         assert record.step_size == start * 0.5 ** (record.trials - 1)
 
 
-@pytest.mark.parametrize("loading", ["FBLS, warm", "BlockFBLS"])
+@pytest.mark.parametrize("loading", ["FBLS, warm", "AdamFBLS"])
 def test_a_state_without_a_memory_starts_it_afresh(loading):
     """As a training of an earlier version, or of a method without a search, left it."""
     optimizer = METHODS[loading](mlp())

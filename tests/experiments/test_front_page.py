@@ -70,7 +70,7 @@ def test_another_measurement_changes_the_overview(copied):
 def test_another_training_changes_the_overview(copied):
     path = place(copied / "figures", f"{front_page.TUNED}.csv")
     table = pd.read_csv(path)
-    table.loc[(table["search"] == "BlockFBLS") & (table["rival"] == "EqualWeight"), ["ratio", "n"]] = [7.77, 1]
+    table.loc[(table["search"] == "FBLS+gain") & (table["rival"] == "EqualWeight"), ["ratio", "n"]] = [7.77, 1]
     table.to_csv(path, index=False)
     assert "".join(front_page.make_overview(copied / "figures")).count("| 7.77, ") == table["data set"].nunique()
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fastls.algorithms.spaces import task_loss, trainable
+from fastls.algorithms.spaces import trainable
 from fastls.datasets.common import MultiTaskData
 from fastls.experiments.measuring.measurement import Measurement
 from fastls.experiments.measuring.timing import Timing
@@ -53,8 +53,8 @@ def _time_passes(model: MultiTaskModel, inputs, targets: dict[str, Tensor], devi
     z = model.encoder(inputs)
     times.append(_now(device))
     copies = [z.detach().requires_grad_() for _ in model.tasks]
-    decoders = zip(model.decoders.items(), copies, strict=True)
-    losses = [task_loss(model, task, decoder(copy), targets) for (task, decoder), copy in decoders]
+    heads = zip(model.heads.items(), copies, strict=True)
+    losses = [head(copy, inputs, targets[task]) for (task, head), copy in heads]
     times.append(_now(device))
     owned = [parameter for decoder in model.decoders.values() for parameter in trainable(decoder).values()]
     latent = torch.autograd.grad(sum(losses), [*copies, *owned])[0]

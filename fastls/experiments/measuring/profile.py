@@ -11,7 +11,8 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from fastls.algorithms import multitask_optimizer, snapshot, spaces
+from fastls.algorithms import multitask_optimizer, spaces
+from fastls.algorithms.evaluation import snapshot
 from fastls.datasets.common import MultiTaskData
 from fastls.experiments.measuring.measurement import Measurement
 from fastls.experiments.measuring.timing import Timing

@@ -14,7 +14,7 @@ from fastls.algorithms.multitask_optimizer import StepRecord
 from fastls.datasets.common import MultiTaskData
 from fastls.experiments.measuring.measurement import Measurement, changed
 from fastls.experiments.training.config import RunConfig
-from fastls.experiments.training.sweeps import DEFAULTS, FREE_RUNS, LR_UB, SEARCH, Sweep, default_run
+from fastls.experiments.training.sweeps import DEFAULTS, GAIN, LR_UB, SEARCH, Sweep, default_run, gain_run
 from fastls.experiments.training.training import PASSES, Training, summarize_steps
 
 METHODS = ("EqualWeight", "SGD", "BLS", "MGDA-UB", "FBLS")
@@ -38,7 +38,7 @@ class Timing(Measurement):
         rounds: measured epochs per method.
         methods: what is timed, `RETIRED` ones excepted.
         lr: of the methods without a search; their time does not depend on it, as long as they do not diverge.
-        epochs: decides no time, but the keys of committed timings of `FREE_RUNS` hold that of the runs beside them.
+        epochs: decides no time, but the keys of timings of FBLS+gain hold that of the runs beside them.
     """
 
     name: ClassVar[str] = "timing"
@@ -51,17 +51,17 @@ class Timing(Measurement):
     def identity(self) -> dict:
         data = {name: value for name, value in self.setting.identity.items() if name != "n_test"}
         own = {"rounds": self.rounds, "methods": list(self.methods), "lr": self.lr, "lr_ub": LR_UB, **SEARCH}
-        searches = {name: self.method_config(name).identity for name in self.methods if name in FREE_RUNS}
+        searches = {name: self.method_config(name).identity for name in self.methods if name == GAIN}
         variants = {name: options for name, options in VARIANTS.items() if name in self.methods}
         unsaid = changed({"warm_up_images": WARM_UP_IMAGES} | variants, COMMITTED)
         return data | own | ({"searches": searches} if searches else {}) | unsaid
 
     def method_config(self, method: str) -> RunConfig:
         sweep = Sweep(**vars(self.setting), epochs=self.epochs, seeds=1)
-        if method in FREE_RUNS:
-            return FREE_RUNS[method](sweep, seed=0)
         if method in DEFAULTS:
             return default_run(sweep, method, seed=0)
+        if method == GAIN:
+            return gain_run(sweep, seed=0)
         if method in VARIANTS:
             return sweep.run("FBLS", LR_UB, seed=0, **SEARCH, **VARIANTS[method])
         if method in ("BLS", "FBLS"):

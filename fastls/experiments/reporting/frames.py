@@ -14,8 +14,6 @@ PAPER_BATCH = 256
 # value that differs from `PLAIN` is spelled out, so that no two different searches share a name.
 NAMED = {
     ("match_gain", True): "gain",
-    ("growth", 2.0): "doubling",
-    ("preconditioner", "rms"): "RMS",
     ("order", "in turn"): "in turn",
 }
 PLAIN = {name: value for name, value in SEARCH.items() if name != "beta"}  # `beta` has a column

@@ -15,7 +15,6 @@ FIELDS = {
     "TorchJD MGDA": frozenset({"direction"}),
     "BLS": SEARCH_FIELDS,
     "FBLS": SEARCH_FIELDS | {"match_gain"},
-    "BlockFBLS": frozenset({"direction", "beta", "preconditioner"}),
     "AdamFBLS": frozenset({"direction"}),
     **dict.fromkeys(("EqualWeight", "AdamW", "NAdam", "Prodigy", "ScheduleFree"), frozenset()),
 }
@@ -77,7 +76,6 @@ class RunConfig(Setting):
         growth: with ``start="previous"``, times the last step that a search begins at; None for 1.1.
         match_gain: whether trials of FBLS go as far along d_z as the step will; None for no, as in the paper.
         order: "in turn" for trials that begin with the task that refused the last one; None for all together.
-        preconditioner: "rms" for BlockFBLS with `RootMeanSquare`; None for none.
         decay_every: epochs after which `lr` is halved, again and again; None for never.
         averaged: whether the running mean of the weights is evaluated beside the weights; None for no.
 
@@ -98,7 +96,6 @@ class RunConfig(Setting):
     growth: float | None = None
     match_gain: bool | None = None
     order: str | None = None
-    preconditioner: str | None = None
     decay_every: int | None = None
     averaged: bool | None = None
 

@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable
 
 import fastls
-from fastls.algorithms.block_search import GROWTH
 from fastls.experiments.training.config import RunConfig
 from fastls.experiments.training.rivals import RIVALS, Rival
 from fastls.experiments.training.sgd_reading import SGDSeparateForwards
+from fastls.experiments.training.sweeps import GROWTH
 from fastls.experiments.training.torchjd_peer import TorchJDMGDA
 from fastls.models.multitask import MultiTaskModel
 
@@ -40,11 +40,6 @@ def _fbls(config: RunConfig, model: MultiTaskModel) -> fastls.FBLS:
     return fastls.FBLS(model, config.lr, config.direction, _search(config), match_gain=bool(config.match_gain))
 
 
-def _block(config: RunConfig, model: MultiTaskModel) -> fastls.BlockFBLS:
-    metric = {"rms": fastls.RootMeanSquare(), None: None}[config.preconditioner]
-    return fastls.BlockFBLS(model, config.direction, config.beta, metric)
-
-
 BUILDERS: dict[str, Callable] = {
     "SGD": _constant(fastls.SGD),
     "SGD, T forwards": _constant(SGDSeparateForwards),
@@ -52,7 +47,6 @@ BUILDERS: dict[str, Callable] = {
     "TorchJD MGDA": lambda config, model: TorchJDMGDA(model, config.lr),
     "BLS": _bls,
     "FBLS": _fbls,
-    "BlockFBLS": _block,
     "AdamFBLS": lambda config, model: fastls.AdamFBLS(model, config.direction),
     "EqualWeight": lambda config, model: fastls.EqualWeight(model, config.lr),
     **{name: _rival(make) for name, (make, _) in RIVALS.items()},

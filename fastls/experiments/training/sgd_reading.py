@@ -20,13 +20,15 @@ class SeparateForwards(ParameterSpace):
 
     def gradients(self, evaluation: Evaluation) -> Tensor:
         """(T, P): T backwards through the encoder and, after the first, a forward before each."""
-        for t, latent in enumerate(evaluation.latent_gradients):
+        tasks = len(evaluation.losses)
+        for t in range(tasks):
+            latent = [of_leaf[t] for of_leaf in evaluation.latent_gradients]
             if t > 0:
                 with evaluation.encoder_start.replay():
                     evaluation.z = evaluation.encode()
             row = torch.cat([gradient.flatten() for gradient in evaluation.pull_back(latent, last=True)])
             if self.buffer is None:
-                self.buffer = row.new_empty((len(evaluation.latent_gradients), len(row)))
+                self.buffer = row.new_empty((tasks, len(row)))
             self.buffer[t] = row
         return self.buffer
 

@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from fastls.algorithms.block_search import GUARD
 from fastls.experiments.training.config import FIELDS, RunConfig, Setting
 from fastls.experiments.training.rivals import RIVALS
 
@@ -16,6 +14,9 @@ BETAS = (0.1, 0.2, 0.3, 0.4)
 # β and lr_ub from the paper, γ by our choice: the paper does not give it.
 SEARCH = {"beta": 0.1, "gamma": 0.5, "floor": 1e-10, "form": 6}
 LR_UB = 1.0
+GUARD = 1000.0  # lr_ub of a search that has none to choose: no step is larger
+GROWTH = 1.1  # of a search that begins near its last step
+GAIN = "FBLS+gain"  # what `gain_run` is called
 
 
 @dataclass(frozen=True)
@@ -55,20 +56,6 @@ def gain_run(sweep: Sweep, seed: int, bound: float = GUARD, beta: float = 0.3, *
     """FBLS with the gain in its trials, started at the previous step: the bound is a guard, unless one is asked for."""
     search = SEARCH | {"beta": beta, "start": "previous"}
     return sweep.run("FBLS", bound, seed, **search, match_gain=True, **options)
-
-
-def block_run(sweep: Sweep, seed: int, beta: float = 0.4, **options) -> RunConfig:
-    """BlockFBLS, which has no bound to choose."""
-    return sweep.run("BlockFBLS", GUARD, seed, beta=beta, **options)
-
-
-# Searches without a step size, a bound or a schedule to choose: variant -> run from sweep and seed.
-FREE_RUNS = {
-    "FBLS+gain": gain_run,
-    "FBLS+gain+doubling": partial(gain_run, growth=2.0),
-    "BlockFBLS": block_run,
-    "BlockFBLS+RMS": partial(block_run, preconditioner="rms"),
-}
 
 
 # Methods that take the model and nothing else, each at its one setting.

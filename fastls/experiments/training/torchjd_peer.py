@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fastls.algorithms.multitask_optimizer import MultiTaskOptimizer, StepRecord
 from fastls.algorithms.spaces import Passes
-from fastls.models.multitask import MultiTaskModel, check_targets, task_loss
+from fastls.models.multitask import MultiTaskModel, check_targets
 
 
 class TorchJDMGDA(MultiTaskOptimizer):
@@ -40,7 +40,7 @@ class TorchJDMGDA(MultiTaskOptimizer):
         model = self.model
         check_targets(model, targets)
         z = model.encoder(inputs)
-        losses = [task_loss(model, task, decoder(z), targets) for task, decoder in model.decoders.items()]
+        losses = [head(z, inputs, targets[task]) for task, head in model.heads.items()]
         encoder, *decoders = ([*group["params"]] for group in self.param_groups)
         self.inner.zero_grad()
         self.inner.param_groups[0]["lr"] = self.lr  # which a scheduler may have changed

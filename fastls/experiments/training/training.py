@@ -226,8 +226,6 @@ def summarize_steps(records: list[fastls.StepRecord], bound: float) -> dict:
         name: rounded(np.mean([getattr(record.passes, name) for record in records]))
         for name in asdict(records[0].passes)
     }
-    own_steps = [record.decoder_steps for record in records if record.decoder_steps is not None]
-    decoder_steps = {"decoder_step_median": rounded(torch.stack(own_steps).median())} if own_steps else {}
     return {
         "step_median": rounded(median),
         "step_p05": rounded(low),
@@ -236,7 +234,6 @@ def summarize_steps(records: list[fastls.StepRecord], bound: float) -> dict:
         "trials": rounded(np.mean([record.trials for record in records])),
         "accepted": rounded(np.mean([record.accepted for record in records])),
         "gain_median": rounded(np.median(gains)) if gains else None,
-        **decoder_steps,
         **passes,
     }
 

@@ -45,7 +45,7 @@ def test_no_two_searches_share_a_name():
     configs = [make_run("FBLS", 1.0, 0, 0.5, **(SEARCH | options)).config for options in OPTIONS]
     names = [variant(config) for config in configs]
     assert len(set(names)) == len(OPTIONS), names
-    assert names[0] == "FBLS" and names[4] == "FBLS+gain" and names[6] == "FBLS+gain+doubling"
+    assert names[0] == "FBLS" and names[4] == "FBLS+gain" and names[6] == "FBLS+gain+growth 2.0"
 
 
 def test_a_decaying_bound_makes_another_variant():

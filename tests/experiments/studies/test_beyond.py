@@ -22,9 +22,6 @@ def frame_of(ours: float, rivals: dict[float, float], seeds: int = 3) -> pd.Data
         factor = 1 + 0.01 * seed
         runs += [
             make_run("FBLS", 1000.0, seed, ours * factor, **GAIN),
-            make_run("FBLS", 1000.0, seed, ours * factor, **GAIN, growth=2.0),
-            make_run("BlockFBLS", 1000.0, seed, ours * factor, beta=0.4),
-            make_run("BlockFBLS", 1000.0, seed, ours * factor, beta=0.4, preconditioner="rms"),
             make_run("FBLS", 1.0, seed, ours * factor, **SEARCH),
         ]
         for rival in beyond.CONSTANT:
@@ -40,7 +37,7 @@ def test_the_verdict_follows_the_ratio_to_the_best_step(ours, verdict):
     table = beyond.compare_with_tuned(frame_of(ours, {0.01: 2.0, 0.1: 1.0, 0.3: 1.3}))
     assert set(table[beyond.WITHIN]) == {verdict}
     assert (table["its best step"] == 0.1).all() and table["ratio"].to_list() == pytest.approx([ours] * len(table))
-    assert set(table["search"]) == {*beyond.FREE, "FBLS"} and set(table["rival"]) == set(beyond.CONSTANT)
+    assert set(table["search"]) == set(beyond.SEARCHES) and set(table["rival"]) == set(beyond.CONSTANT)
 
 
 def test_one_seed_decides_nothing():
@@ -52,9 +49,9 @@ def test_one_seed_decides_nothing():
 
 def test_a_search_that_diverged_once_does_not_hold():
     frame = frame_of(0.9, {0.1: 1.0})
-    frame.loc[(frame["variant"] == "BlockFBLS") & (frame["seed"] == 1), ["test_loss", "diverged"]] = [None, True]
+    frame.loc[(frame["variant"] == "FBLS") & (frame["seed"] == 1), ["test_loss", "diverged"]] = [None, True]
     table = beyond.compare_with_tuned(frame).set_index("search")
-    assert set(table.loc["BlockFBLS", beyond.WITHIN]) == {"does not hold"}
+    assert set(table.loc["FBLS", beyond.WITHIN]) == {"does not hold"}
     assert set(table.loc["FBLS+gain", beyond.WITHIN]) == {"holds"}
 
 
@@ -86,7 +83,7 @@ def test_the_best_constant_steps_are_repeated_with_every_seed(tmp_path):
     count = to_frame(runs).groupby(["variant", "lr"])["seed"].nunique()
     for rival in beyond.CONSTANT:
         assert sorted(count[rival]) == [1, 2, 2]
-    for search in (*beyond.FREE, "FBLS"):
+    for search in beyond.SEARCHES:
         assert count[search].to_list() == [2]
 
 
@@ -109,6 +106,6 @@ def test_the_scale_of_z_is_read_from_the_options():
 def test_the_spread_is_infinite_where_a_setting_diverged():
     runs = [make_run("EqualWeight", lr, 0, loss) for lr, loss in ((0.01, 2.0), (0.1, 0.5))]
     runs += [make_run("FBLS", 1.0, 0, 0.5, **SEARCH), make_run("FBLS", 10.0, 0, 0.6, diverged=True, **SEARCH)]
-    runs += [make_run("BlockFBLS", 1000.0, 0, 0.5, beta=0.4)]
+    runs += [make_run("FBLS", 1000.0, 0, 0.5, **GAIN)]
     spread = beyond.compare_spread({"bound": to_frame(runs)}, {"bound": "lr"})["bound"]
-    assert spread["EqualWeight"] == pytest.approx(4) and spread["FBLS"] == float("inf") and pd.isna(spread["BlockFBLS"])
+    assert spread["EqualWeight"] == pytest.approx(4) and spread["FBLS"] == float("inf") and pd.isna(spread["FBLS+gain"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from fastls import FBLS, BlockFBLS, MultiTaskModel
+from fastls import FBLS, MultiTaskModel
 from fastls.experiments.studies.beyond.gain import (
     follow_curved_encoder,
     measure_cosine,
@@ -42,7 +42,7 @@ class Shift(torch.nn.Module):
 
 def test_the_cosine_is_one_where_z_moves_along_the_direction():
     torch.manual_seed(0)
-    assert measure_cosine(BlockFBLS(network(Shift())), *batch()) == pytest.approx(1)
+    assert measure_cosine(FBLS(network(Shift())), *batch()) == pytest.approx(1)
 
 
 def test_the_cosine_is_that_of_the_move_of_z():
@@ -66,7 +66,7 @@ def test_watching_does_not_change_the_steps():
     for watch in (True, False):
         torch.manual_seed(0)
         model = network(torch.nn.Linear(3, 3))
-        optimizer = BlockFBLS(model)
+        optimizer = FBLS(model)
         if watch:
             seen = watch_steps(optimizer, [batch(seed) for seed in range(6)], every=2)
             assert seen["step"].to_list() == [0, 2, 4] and seen["fell"].isin([0.0, 0.5, 1.0]).all()

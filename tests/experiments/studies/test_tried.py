@@ -4,21 +4,35 @@ import numpy as np
 import pytest
 from synthetic import make_run
 
-from fastls.experiments.reporting.frames import to_frame
-from fastls.experiments.studies.beyond.tried import DOUBLED, compare_tried, read_tried
+from fastls.experiments.studies.beyond.tried import (
+    BLOCK,
+    DOUBLED,
+    GAIN,
+    IN_METRIC,
+    PER_BLOCK,
+    compare_tried,
+    read_tried,
+)
 from fastls.experiments.training.store import Run, RunStore
 from fastls.experiments.training.sweeps import SEARCH
 from fastls.paths import DATA
 
-GAIN = SEARCH | {"beta": 0.3, "start": "previous", "match_gain": True}
+OPTIONS = SEARCH | {"beta": 0.3, "start": "previous", "match_gain": True}
 
 
-def test_every_change_is_read_with_what_it_changes():
-    runs = read_tried(RunStore(DATA / "runs"))
-    count = to_frame(runs).query("final").groupby(["variant", "candidate"], dropna=False)["seed"].nunique()
-    assert set(count) == {6} and len(count) == 9
-    for variant in ("FBLS+gain", "FBLS+gain+doubling", "BlockFBLS"):
-        assert count[variant].index.isna().sum() == 1
+def changed(run: Run, **options) -> Run:
+    return Run(run.header | {"config": run.config | options}, run.rows)
+
+
+def test_every_change_is_read_with_every_seed_and_what_it_changes():
+    tried = read_tried(RunStore(DATA / "runs"))
+    table = compare_tried(tried)
+    assert {DOUBLED, PER_BLOCK, IN_METRIC} < set(table["change"])
+    small = table[(table["data set"] == "multimnist") & (table["images"] == 10_000)]
+    assert set(small["n"]) == {6} and set(small["search"]) == {GAIN, BLOCK}
+    assert set(table.loc[table["images"] == 60_000, "n"]) == {3}
+    for _, _, run, plain in tried:
+        assert run.config["seed"] == plain.config["seed"] and run.header["data"] == plain.header["data"]
 
 
 @pytest.mark.parametrize(
@@ -32,17 +46,19 @@ def test_every_change_is_read_with_what_it_changes():
         ((0.9, 0.91, 0.92), True, "worse"),
     ],
 )
-def test_a_change_is_judged_beside_what_it_changes(factors, diverged, verdict):
-    runs = []
+def test_a_change_is_judged_beside_what_it_changes(tmp_path, factors, diverged, verdict):
+    store, label = RunStore(tmp_path), "multimnist-FBLS"
     for seed, factor in enumerate(factors):
-        runs += [make_run("FBLS", 1000.0, seed, 0.5 + seed, **GAIN)]
-        runs += [make_run("FBLS", 1000.0, seed, 0.5 + seed, **GAIN, growth=2.0)]
-        runs += [make_run("BlockFBLS", 1000.0, seed, 9.0, beta=0.4)]
-        changed = make_run("FBLS", 1000.0, seed, (0.5 + seed) * factor, diverged=diverged and seed == 0, **GAIN)
-        runs.append(Run(changed.header | {"config": changed.config | {"candidate": "smoothed test"}}, changed.rows))
-    table = compare_tried(to_frame(runs)).set_index("change")
+        plain = make_run("FBLS", 1000.0, seed, 0.5 + seed, **OPTIONS)
+        loss = (0.5 + seed) * factor
+        smoothed = make_run("FBLS", 1000.0, seed, loss, diverged=diverged and seed == 0, **OPTIONS)
+        smoothed = changed(smoothed, candidate="smoothed test")
+        block = changed(plain, method="BlockFBLS", preconditioner="rms")
+        for run in (plain, smoothed, changed(plain, growth=2.0), block):
+            store.save(label, run.config, {"data": run.header["data"]}, run.rows)
+    table = compare_tried(read_tried(store)).set_index("change")
     assert table.loc["smoothed test", "verdict"] == verdict
-    assert table.loc[DOUBLED, "ratio"] == pytest.approx(1) and table.loc[DOUBLED, "search"] == "FBLS+gain"
-    assert table.loc["none", "verdict"].isna().all() and len(table.loc["none"]) == 2
+    assert table.loc[DOUBLED, "ratio"] == pytest.approx(1) and table.loc[DOUBLED, "search"] == GAIN
+    assert table.loc[IN_METRIC, "ratio"] == pytest.approx(1)
     if not diverged:
         assert table.loc["smoothed test", "ratio"] == pytest.approx(np.prod(factors) ** (1 / len(factors)))

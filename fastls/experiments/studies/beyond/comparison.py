@@ -1,4 +1,4 @@
-"""Beyond the paper: which runs are compared, and how searches without a bound stand beside tuned constant steps."""
+"""Beyond the paper: which runs are compared, and how FBLS with the gain stands beside tuned constant steps."""
 
 import math
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from fastls.experiments.reporting.tables import seconds_by_round
 from fastls.experiments.training.config import RunConfig
 from fastls.experiments.training.parallel import run_all
 from fastls.experiments.training.store import Run, RunStore
-from fastls.experiments.training.sweeps import FREE_RUNS, LR_UB, SEARCH, Sweep, block_run, gain_run
+from fastls.experiments.training.sweeps import GAIN, LR_UB, SEARCH, Sweep, gain_run
 from fastls.experiments.training.training import PASSES
 
 CONSTANT = ("EqualWeight", "MGDA-UB")
-FREE = tuple(FREE_RUNS)
+SEARCHES = (GAIN, "FBLS")
 REPEATED = 2  # so many of the best constant steps are repeated with every seed
 MARGIN = 0.03
 WITHIN = f"within {100 * MARGIN:.0f} %"
@@ -27,7 +27,7 @@ MOST_COST = 1.10  # of a step, in steps of EqualWeight
 
 
 def run_comparison(sweep: Sweep, store: RunStore, jobs: int) -> list[Run]:
-    """Constant steps of EqualWeight and MGDA-UB, FBLS with its bound, and the searches without one.
+    """Constant steps of EqualWeight and MGDA-UB, FBLS with its bound, and FBLS with the gain, which has none to choose.
 
     Every constant step is run with the first seed; the `REPEATED` best of each method, by final test loss, with all.
     """
@@ -44,7 +44,7 @@ def run_comparison(sweep: Sweep, store: RunStore, jobs: int) -> list[Run]:
         run
         for seed in range(sweep.seeds)
         for run in (
-            *(make(sweep, seed) for make in FREE_RUNS.values()),
+            gain_run(sweep, seed),
             sweep.run("FBLS", LR_UB, seed, **SEARCH),
         )
     ]
@@ -62,7 +62,7 @@ def compare_with_tuned(frame: pd.DataFrame) -> pd.DataFrame:
     """
     final = frame[frame["final"]]
     rows = []
-    for search in (*FREE, "FBLS"):
+    for search in SEARCHES:
         ours = final[final["variant"] == search].set_index("seed")["test_loss"]
         diverged = int(ours.isna().sum())
         mean, low, high = mean_interval(ours)
@@ -94,12 +94,12 @@ def compare_with_tuned(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def time_searches(sweep: Sweep, steps: int, rounds: int) -> Timing:
-    """EqualWeight, MGDA-UB, FBLS and the searches without a bound, timed in turn: some steps a round.
+    """EqualWeight, MGDA-UB, and FBLS without and with the gain, timed in turn: some steps a round.
 
     Constant steps take the smallest of the sweep, with which none diverges; their time does not depend on it.
     """
     few = replace(sweep.setting, n_train=steps * sweep.batch_size)
-    methods = ("EqualWeight", "MGDA-UB", "FBLS", *FREE)
+    methods = ("EqualWeight", "MGDA-UB", "FBLS", GAIN)
     return Timing(few, rounds, methods, min(sweep.step_sizes), sweep.epochs)
 
 
@@ -108,7 +108,7 @@ def compare_costs(run: Run) -> pd.DataFrame:
     seconds, rows = seconds_by_round(run), pd.DataFrame(run.rows)
     counted = rows.groupby("method")[["trials", *PASSES]].mean().rename(columns=lambda name: name.replace("_", " "))
     table = []
-    for method in ("MGDA-UB", "FBLS", *FREE):
+    for method in ("MGDA-UB", "FBLS", GAIN):
         ratio, low, high = ratio_interval(seconds[method] / seconds["EqualWeight"])
         times = {"ms a step": 1000 * seconds[method].median() / rows["steps"].iloc[0], "/ EqualWeight": ratio}
         judged = compare_cost(run, "", method, "EqualWeight", MOST_COST)
@@ -152,8 +152,7 @@ def sensitivity_runs(
             decayed = replace(plain, decay_every=sweep.decay_every)
             runs["bound"] += [sweep.run("EqualWeight", bound, seed), plain, decayed]
             runs["bound"] += [gain_run(sweep, seed, bound)]
-        runs["bound"] += [block_run(sweep, seed)]
-        runs["beta"] += [make(sweep, seed, beta=beta) for beta in betas for make in (gain_run, block_run)]
+        runs["beta"] += [gain_run(sweep, seed, beta=beta) for beta in betas]
         for size in batch_sizes:
             runs["batch_size"] += _all_methods(replace(sweep, batch_size=size), seed)
         for scale in scales:
@@ -161,7 +160,7 @@ def sensitivity_runs(
             runs["latent_scale"] += _all_methods(replace(sweep, **options), seed)
         runs["loss"] += _all_methods(replace(sweep, model_options=(("reduction", "sum"),)), seed)
         for direction in ("mgda", "mean", "edm"):
-            runs["direction"] += [replace(make(sweep, seed), direction=direction) for make in (gain_run, block_run)]
+            runs["direction"] += [replace(gain_run(sweep, seed), direction=direction)]
     return runs
 
 
@@ -193,5 +192,4 @@ def compare_spread(parts: dict[str, pd.DataFrame], columns: dict[str, str]) -> p
 
 
 def _all_methods(sweep: Sweep, seed: int) -> list[RunConfig]:
-    searches = [gain_run(sweep, seed), block_run(sweep, seed), sweep.run("FBLS", LR_UB, seed, **SEARCH)]
-    return [sweep.run("EqualWeight", 0.1, seed), *searches]
+    return [sweep.run("EqualWeight", 0.1, seed), gain_run(sweep, seed), sweep.run("FBLS", LR_UB, seed, **SEARCH)]

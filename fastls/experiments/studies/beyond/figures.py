@@ -7,11 +7,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fastls.experiments.reporting import style
-from fastls.experiments.studies.beyond.comparison import CONSTANT, FREE, find_tuned
+from fastls.experiments.studies.beyond.comparison import CONSTANT, SEARCHES, find_tuned
 
-SEARCHES = (*FREE, "FBLS")
 VARIED = {"bound": "lr", "beta": "beta", "batch_size": "batch_size", "latent_scale": "latent_scale"}  # -> its column
-TITLES = {"multimnist": "MultiMNIST", "cifar10": "CIFAR-10", "stsb": "STS-B"}
+TITLES = {"multimnist": "MultiMNIST", "cifar10": "CIFAR-10"}
 
 
 def draw_against_steps(
@@ -78,34 +77,6 @@ def draw_curves(frames: dict[str, pd.DataFrame], source: str) -> tuple[Figure, p
     return figure, pd.concat(drawn, ignore_index=True)
 
 
-def draw_blocks(frames: dict[str, pd.DataFrame], source: str) -> tuple[Figure, pd.DataFrame]:
-    """What BlockFBLS does along a training: steps of encoder and decoders, gain, product of step and gain."""
-    quantities = {
-        "step_median": "encoder's step η",
-        "decoder_step_median": "decoders' steps η_t",
-        "gain_median": "gain ρ",
-        "reach": "median η times median ρ",
-    }
-    figure, panels = style.new_figure(len(quantities), height=2.9)
-    looks = {"multimnist": ("-", "o"), "cifar10": ("--", "s"), "stsb": (":", "^")}
-    drawn = []
-    for name, frame in frames.items():
-        part = frame[(frame["variant"] == "BlockFBLS") & ~frame["diverged"]]
-        part = part.assign(reach=part["step_median"] * part["gain_median"])
-        table = part.groupby("epoch")[list(quantities)].median()
-        line, marker = looks[name]
-        for panel, quantity in zip(panels, quantities, strict=True):
-            marks = style.spread_markers(len(table))
-            panel.plot(table.index, table[quantity], line, marker=marker, markersize=4, label=TITLES[name], **marks)
-        drawn.append(table.reset_index().assign(dataset=name))
-    for panel, title in zip(panels, quantities.values(), strict=True):
-        panel.set(title=title, xlabel="epoch", yscale="log")
-    style.whole_epochs(panels)
-    style.share_legend(figure, panels[0])
-    style.sign(figure, source)
-    return figure, pd.concat(drawn, ignore_index=True)
-
-
 def draw_sensitivity(parts: dict[str, pd.DataFrame], source: str) -> tuple[Figure, pd.DataFrame]:
     """Final test loss against what is varied: bound, β, batch size, scale of z; mean and range over seeds.
 
@@ -124,9 +95,6 @@ def draw_sensitivity(parts: dict[str, pd.DataFrame], source: str) -> tuple[Figur
         for method, part in table.groupby("variant"):
             look = style.line_style(method) | {"label": method}
             part = part.set_index(column)
-            if method == "BlockFBLS" and name == "bound":  # it has none: a level
-                panel.axhline(part["mean"].iloc[0], color=look["color"], linestyle=look["linestyle"])
-                continue
             style.draw_with_band(panel, part["mean"], part["low"], part["high"], look)
             shown |= {method: panel.get_lines()[-1]}
         for method, column_of in failed.groupby("variant")[column]:

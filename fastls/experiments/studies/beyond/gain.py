@@ -8,25 +8,16 @@ from typing import ClassVar
 import pandas as pd
 import torch
 
-from fastls.algorithms.block_search import GROWTH, BlockFBLS
 from fastls.algorithms.directions import compute_gramian, weigh
 from fastls.algorithms.line_search import Backtracking
 from fastls.algorithms.optimizers import FBLS
 from fastls.algorithms.spaces import Evaluation, LatentSpace
 from fastls.datasets.common import MultiTaskData
-from fastls.experiments.measuring.measurement import Measurement, changed
+from fastls.experiments.measuring.measurement import Measurement
 from fastls.experiments.training.config import RunConfig
-from fastls.experiments.training.sweeps import FREE_RUNS, Sweep
+from fastls.experiments.training.sweeps import GAIN, GROWTH, Sweep, gain_run, search_runs
 from fastls.experiments.training.training import Training
-from fastls.models.multitask import MultiTaskModel, task_loss
-
-# What the keys of committed runs do not hold, since the searches were these: see `changed`.
-_GAIN = {"gamma": 0.5, "floor": 1e-10, "form": 6, "start": "previous", "match_gain": True}
-_RUN = {"lr": 1000.0, "epochs": 1, "seed": 0, "direction": "mgda"}
-COMMITTED = {
-    "BlockFBLS": _RUN | {"method": "BlockFBLS", "beta": 0.4},
-    "FBLS+gain": _RUN | _GAIN | {"method": "FBLS", "beta": 0.3},
-}
+from fastls.models.multitask import MultiTaskModel
 
 
 class Square(torch.nn.Module):
@@ -68,7 +59,7 @@ def follow_curved_encoder(steps: int, start: float = 1.0, bound: float = 1000.0)
     return pd.DataFrame(rows)
 
 
-def watch_steps(optimizer: FBLS | BlockFBLS, batches: Iterable, every: int) -> pd.DataFrame:
+def watch_steps(optimizer: FBLS, batches: Iterable, every: int) -> pd.DataFrame:
     """Take a step on every batch and look at some of them from outside, with the passes that this costs.
 
     Returns:
@@ -85,7 +76,7 @@ def watch_steps(optimizer: FBLS | BlockFBLS, batches: Iterable, every: int) -> p
             torch.manual_seed(step)
             with torch.no_grad():
                 z, model = optimizer.model.encoder(inputs), optimizer.model
-                after = [task_loss(model, task, head(z), targets) for task, head in model.decoders.items()]
+                after = [head(z, inputs, targets[task]) for task, head in model.heads.items()]
             rows.append(
                 {
                     "step": step,
@@ -100,7 +91,7 @@ def watch_steps(optimizer: FBLS | BlockFBLS, batches: Iterable, every: int) -> p
 
 @dataclass(frozen=True)
 class Watch(Measurement):
-    """`watch_steps` of BlockFBLS and of FBLS with the gain, with a column ``method``.
+    """`watch_steps` of FBLS without and with the gain, with a column ``method``.
 
     Attributes:
         steps: that each takes.
@@ -114,17 +105,17 @@ class Watch(Measurement):
     @property
     def identity(self) -> dict:
         data = {name: value for name, value in self.setting.identity.items() if name != "n_test"}
-        searches = {method: self._search(config) for method, config in self.runs.items()}
-        return data | {"watched": self.steps, "every": self.every} | changed(searches, COMMITTED)
+        beside = vars(self.setting)
+        searches = {
+            method: {name: value for name, value in config.identity.items() if name not in beside}
+            for method, config in self.runs.items()
+        }
+        return data | {"watched": self.steps, "every": self.every, "searches": searches}
 
     @property
     def runs(self) -> dict[str, RunConfig]:
         sweep = Sweep(**vars(self.setting), epochs=1, seeds=1)
-        return {method: FREE_RUNS[method](sweep, seed=0) for method in COMMITTED}
-
-    def _search(self, config: RunConfig) -> dict:
-        """What a run is beside its setting."""
-        return {name: value for name, value in config.identity.items() if name not in vars(self.setting)}
+        return {"FBLS": search_runs(sweep, seed=0)[0], GAIN: gain_run(sweep, seed=0)}
 
     def measure(self, data: MultiTaskData) -> list[dict]:
         order = torch.arange(len(data.train)).repeat(-(-self.steps * self.setting.batch_size // len(data.train)))
@@ -136,7 +127,7 @@ class Watch(Measurement):
         return rows
 
 
-def measure_cosine(optimizer: FBLS | BlockFBLS, inputs, targets) -> float:
+def measure_cosine(optimizer: FBLS, inputs, targets) -> float:
     """cos ∠(J Jᵀ d_z, d_z) on a batch, by one JVP through the encoder: the share of z's move that is along d_z.
 
     1 means that z goes where the trial was; the part of the move that no trial sees is √(1 − cos²) of it.
@@ -146,7 +137,7 @@ def measure_cosine(optimizer: FBLS | BlockFBLS, inputs, targets) -> float:
     gradients = LatentSpace().gradients(batch)
     weights, _ = weigh(optimizer.direction, compute_gramian(gradients), batch.own_slopes())
     direction = weights.to(gradients) @ gradients
-    shared = batch.pull_back(direction, last=True)
+    shared = batch.pull_back(batch.z.split(direction), last=True)
     start = batch.encoder_start
     primals = {name: parameter.detach() for name, parameter in batch.encoder_parameters.items()}
     tangents = dict(zip(primals, shared, strict=True))

@@ -1,53 +1,80 @@
-"""Changes of the searches that were tried and did not earn their place: their stored runs, beside what they change.
+"""What was tried on the way and did not earn its place: stored runs of a change, beside the search that it changes.
 
-The code of the changes is gone (git keeps it); their rows stay in ``data/runs``. The configuration of such a run names
-its change in a field ``candidate`` that no run can be given any more.
+The code of the changes is gone (git keeps it); their rows stay in ``data/runs``, and no run can be given them any more.
+Three kinds of configuration name a change: a field ``candidate``, the method "BlockFBLS", and a growth of 2.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from fastls.experiments.reporting.intervals import mean_interval
+from fastls.experiments.reporting.frames import to_frame
+from fastls.experiments.reporting.intervals import ratio_interval
 from fastls.experiments.training.store import Run, RunStore, read_run
 
-DOUBLED = "from twice the last step"  # an option of the module since, kept in the comparison
+GAIN, BLOCK = "FBLS+gain", "BlockFBLS"  # the two searches that were changed
+DOUBLED, PER_BLOCK, IN_METRIC = "from twice the last step", "an η per block", "an η per block, metric of RMSProp"
+PLAIN_GAIN = {"method": "FBLS", "lr": 1000.0, "direction": "mgda", "beta": 0.3, "gamma": 0.5, "floor": 1e-10, "form": 6}
+PLAIN_GAIN |= {"start": "previous", "match_gain": True}
+SETTING = ("dataset", "source", "n_train", "n_test", "batch_size", "device", "data_options", "model_options")
 
 
-def read_tried(store: RunStore) -> list[Run]:
-    """Every stored run of a change, the same run without it, and FBLS+gain from twice the last step.
+def find_changes(config: dict) -> Iterator[tuple[str, str, dict]]:
+    """The changes that a stored configuration stands for: (search, change, configuration of the search without it)."""
+    if "candidate" in config:
+        plain = {name: value for name, value in config.items() if name != "candidate"}
+        yield BLOCK if config["method"] == "BlockFBLS" else GAIN, config["candidate"], plain
+        return
+    plain = {name: config[name] for name in (*SETTING, "epochs", "seed") if name in config} | PLAIN_GAIN
+    if config["method"] == "BlockFBLS":
+        yield GAIN, IN_METRIC if "preconditioner" in config else PER_BLOCK, plain
+    elif config.get("growth") == 2.0:
+        yield GAIN, DOUBLED, plain
+
+
+def read_tried(store: RunStore) -> list[tuple[str, str, Run, Run]]:
+    """(search, change, its run, the run without it) for every stored run of a change.
 
     Raises:
         StoreError: a stored file is corrupt.
+        FileNotFoundError: the run without a change is not stored.
     """
-    stored = [run.config for run in map(read_run, store.root.glob("*FBLS-*.jsonl"))]
-    changed = [config for config in stored if "candidate" in config]
-    plain = [{name: value for name, value in config.items() if name != "candidate"} for config in changed]
-    doubled = [config | {"growth": 2.0} for config in plain if config["method"] == "FBLS"]
-    paths = {store.path(f"{config['dataset']}-{config['method']}", config) for config in changed + plain + doubled}
-    return [read_run(path) for path in sorted(paths)]
+    return [
+        (search, change, run, read_run(store.path(f"{plain['dataset']}-{plain['method']}", plain)))
+        for run in map(read_run, sorted(store.root.glob("*FBLS-*.jsonl")))
+        for search, change, plain in find_changes(run.config)
+    ]
 
 
-def compare_tried(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a change: final test loss, its ratio to that of what it changes, seed by seed, trials a step, verdict.
+def compare_tried(tried: list[tuple[str, str, Run, Run]]) -> pd.DataFrame:
+    """A row a data set, size and change: final test loss, its ratio to that without the change, trials, verdict.
 
-    The ratio is a geometric mean with the 95 % t-interval of its logarithm, since some are a hundred times others; the
-    lowest comes first. "better" where the interval ends below 1, "worse" where it begins above or a run diverged, else
+    The ratio is a geometric mean over seeds with its 95 % t-interval, since some are a hundred times others; the lowest
+    comes first. "better" where the interval ends below 1, "worse" where it begins above or a run diverged, else
     "undecided".
     """
-    frame = frame.assign(
-        change=frame["candidate"].fillna("none").mask(frame["growth"].notna(), DOUBLED),
-        search=frame["variant"].str.removesuffix("+doubling"),
-    ).rename(columns={"decoder_forward": "decoder forward"})
-    means = frame.groupby(["search", "change"])[["trials", "decoder forward", "accepted"]].mean()
+    pairs = pd.DataFrame(
+        [
+            {"dataset": run.config["dataset"], "images": run.config["n_train"], "epochs": run.config["epochs"]}
+            | {"search": search, "change": change, "with": _end(run), "without": _end(plain)}
+            for search, change, run, plain in tried
+        ]
+    )
     rows = []
-    for (search, change), part in frame[frame["final"]].groupby(["search", "change"]):
-        losses = part.set_index("seed")["test_loss"]
-        row = {"search": search, "change": change, "test loss": losses.mean(), "diverged": int(losses.isna().sum())}
-        row |= {"test error": part["test_error"].mean(), "n": len(part)} | means.loc[search, change].to_dict()
-        if change != "none":
-            plain = frame[frame["final"] & (frame["search"] == search) & (frame["change"] == "none")]
-            ratio, low, high = np.exp(mean_interval(np.log(losses / plain.set_index("seed")["test_loss"])))
-            verdict = "worse" if row["diverged"] or low > 1 else "better" if high < 1 else "undecided"
-            row |= {"ratio": ratio, "low": low, "high": high, "verdict": verdict}
-        rows.append(row)
-    return pd.DataFrame(rows).sort_values(["search", "ratio"], na_position="first", ignore_index=True)
+    for key, part in pairs.groupby(["dataset", "images", "epochs", "search", "change"], sort=False):
+        ends, before = pd.DataFrame(list(part["with"])), pd.DataFrame(list(part["without"]))
+        diverged = int(ends["test_loss"].isna().sum())
+        ratio, low, high = ratio_interval(ends["test_loss"] / before["test_loss"])
+        verdict = "worse" if diverged or low > 1 else "better" if high < 1 else "undecided"
+        row = dict(zip(("data set", "images", "epochs", "search", "change"), key, strict=True))
+        row |= {"test loss": ends["test_loss"].mean(), "without": before["test_loss"].mean()}
+        row |= {"ratio": ratio, "low": low, "high": high, "n": len(part), "diverged": diverged}
+        rows.append(row | {"trials": ends["trials"].mean(), "verdict": verdict})
+    return pd.DataFrame(rows).sort_values(["data set", "images", "search", "ratio"], ignore_index=True)
+
+
+def _end(run: Run) -> dict:
+    """Test loss in the last epoch, mean over tasks, NaN where the run diverged; and trials a step, over all epochs."""
+    frame = to_frame([run])
+    return {"test_loss": frame["test_loss"].iloc[-1], "trials": frame.get("trials", pd.Series([np.nan])).mean()}

@@ -13,12 +13,11 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
-from fastls.algorithms.block_search import BlockFBLS
 from fastls.algorithms.directions import compute_gramian, mgda
 from fastls.algorithms.optimizers import BLS, FBLS
 from fastls.models.quadratic import scalar_chain
 
-METHODS = {"BLS": BLS, "FBLS": FBLS, "FBLS+gain": partial(FBLS, match_gain=True), "BlockFBLS": BlockFBLS}
+METHODS = {"BLS": BLS, "FBLS": FBLS, "FBLS+gain": partial(FBLS, match_gain=True)}
 
 
 def sweep_scalar_chain(factors: Sequence[float], steps: int, methods: Iterable[str]) -> pd.DataFrame:

@@ -1,0 +1,185 @@
+"""What an optimizer looks at before it trusts a model: at construction, at the first step, and when the mode flips.
+
+The gradients may be split at z only where every loss reaches the encoder through z alone. A trial means something only
+where it finds, at η = 0, the losses of the step. Both are compared here with an ordinary forward and backward. So a
+model outside of the contract is named, and not trained wrongly.
+"""
+
+import math
+import warnings
+from collections.abc import Iterable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from fastls.algorithms.evaluation.snapshot import Snapshot
+from fastls.algorithms.spaces import Evaluation, Passes, Trials, trainable
+from fastls.models.multitask import MultiTaskModel
+
+TOLERANCE = 0.05  # between two computations of one gradient, in its norm: rounding of bfloat16, sums in another order
+CAUSES = (
+    "Likely causes: a loss or decoder that keeps a state (a queue, a counter, a moving average) outside of buffers, or "
+    "draws from a random generator of its own, or takes another path without gradients."
+)
+
+
+def check_parts(model: MultiTaskModel) -> None:
+    """Refuse wrapped modules, and parameters that two parts of the model share.
+
+    Raises:
+        TypeError: a part is wrapped in DataParallel, DistributedDataParallel or TorchScript.
+        ValueError: a trainable parameter belongs to two tasks, or to a task and to the encoder.
+    """
+    for name, module in model.named_modules():
+        wrapped = isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel | torch.jit.ScriptModule)
+        if wrapped:
+            raise TypeError(
+                f"`{name}` must be a plain module or one of torch.compile, found {type(module).__name__}: trials run "
+                "its parts with other parameters, which it does not allow, and ranks would drift apart. Unwrap it."
+            )
+    owners: dict[int, str] = {}
+    parts = {"the encoder": model.encoder} | {f"task {task!r}": head for task, head in model.heads.items()}
+    for part, module in parts.items():
+        for name, parameter in trainable(module).items():
+            if id(parameter) in owners:
+                raise ValueError(
+                    f"A parameter must belong to one part of the model, found {name} in {owners[id(parameter)]} and in "
+                    f"{part}. Move what tasks share into the encoder, and let it return what they read."
+                )
+            owners[id(parameter)] = part
+
+
+def compare_with_backward(model: MultiTaskModel, inputs, targets: dict[str, Tensor]) -> None:
+    """Compare what the step moves with what ``sum(losses).backward()`` reaches, and by which gradient.
+
+    Costs two forwards and backwards of the whole model, and the memory of one gradient. Buffers, generators and every
+    ``.grad`` are put back.
+
+    Raises:
+        ValueError: a loss reaches a parameter on a path that does not go through z, or one that the model does not
+            hold; a gradient is sparse; or the two computations give a parameter different gradients.
+        FloatingPointError: a loss is NaN or infinite.
+    """
+    names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    held = [(parameter, parameter.grad) for parameter in model.parameters()]
+    start = Snapshot(model, next(iter(trainable(model.encoder).values())).device)
+    hooks = []
+    try:
+        ours = _split_gradients(model, names, inputs, targets)
+        start.restore()
+        found: dict[str, tuple[float, float, bool]] = {}
+        for parameter, _ in held:
+            parameter.grad = None
+            if parameter.requires_grad:
+                compare = partial(_compare, names, ours, found)
+                hooks.append(parameter.register_post_accumulate_grad_hook(compare))
+        _sum_losses(model, inputs, targets).backward()
+        _check_agreement(found)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for parameter, gradient in held:
+            parameter.grad = gradient
+        start.restore()
+
+
+def _compare(names: dict[int, str], ours: dict[int, Tensor], found: dict, parameter: Tensor) -> None:
+    """Note how far a gradient is from ours, how long it is and whether ours is zero; then let go of both."""
+    gradient, parameter.grad = parameter.grad, None
+    name, mine = names[id(parameter)], ours.pop(id(parameter), None)
+    if gradient.is_sparse:
+        raise ValueError(f"Gradients must be dense, found a sparse one of {name}; set `sparse=False` there.")
+    if mine is not None:
+        length, is_zero = gradient.norm().item(), not mine.any()
+        found[name] = (gradient.sub_(mine).norm().item(), length, is_zero)
+
+
+def _split_gradients(model: MultiTaskModel, names: dict[int, str], inputs, targets) -> dict[int, Tensor]:
+    """id of a parameter -> its gradient by way of z, after a look at what the losses reach without the encoder."""
+    evaluation = Evaluation(model, inputs, targets, replayable=False)
+    given = {id(leaf) for leaf in tree_leaves((inputs, targets, evaluation.copies))}
+    encoder = {id(parameter) for parameter in evaluation.encoder_parameters.values()}
+    known = {id(parameter) for head in model.heads.values() for parameter in trainable(head).values()}
+    for leaf in find_leaves(evaluation.total):
+        if id(leaf) in encoder:
+            raise ValueError(
+                f"Every loss must reach the encoder through z alone, found a path to {names[id(leaf)]} that does not: "
+                "a penalty on its weights, or a term that the encoder keeps aside. Return what the term needs as a "
+                "part of z, and let a loss read it there."
+            )
+        if id(leaf) not in known | given:
+            raise ValueError(
+                f"Every trainable tensor that a loss reads must be a parameter of the model, found one of shape "
+                f"{tuple(leaf.shape)} that is not. Make the loss a torch.nn.Module that holds it, or detach it."
+            )
+    summed = [torch.stack(of_leaf).sum(0) for of_leaf in evaluation.latent_gradients]
+    ids = [id(parameter) for parameter in evaluation.encoder_parameters.values()]
+    gradients = dict(zip(ids, evaluation.pull_back(summed, last=True), strict=True))
+    for parameters, own in zip(evaluation.head_parameters, evaluation.own_gradients, strict=True):
+        gradients |= {id(parameter): g for parameter, g in zip(parameters.values(), own, strict=True)}
+    return gradients
+
+
+def _sum_losses(model: MultiTaskModel, inputs, targets) -> Tensor:
+    """Σ L_t as anyone would compute it."""
+    z = model.encoder(inputs)
+    return sum(head(z, inputs, targets[task]) for task, head in model.heads.items())
+
+
+def _check_agreement(found: dict[str, tuple[float, float, bool]]) -> None:
+    rounding = 1e-4 * max((length for _, length, _ in found.values() if math.isfinite(length)), default=0.0)
+    wrong = [
+        f"{name} ({'not moved at all' if is_zero else 'moved by another gradient'})"
+        for name, (distance, length, is_zero) in found.items()
+        if math.isfinite(length) and not distance <= TOLERANCE * length + rounding
+    ]
+    if wrong:
+        raise ValueError(
+            "The step must move what an ordinary backward of the summed losses reaches, by the same gradient; it does "
+            f"not for {', '.join(wrong[:5])}{f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''}. Likely causes: "
+            "torch.utils.checkpoint with use_reentrant=True (use False), a backward hook, or randomness outside of the "
+            "generators of torch, NumPy and Python."
+        )
+
+
+def compare_trial_at_zero(trials: Trials, evaluation: Evaluation) -> None:
+    """Warn where φ(0), the trial of a step of size 0, is not the losses; costs one trial, which no record counts."""
+    counted, evaluation.passes = evaluation.passes, Passes()
+    found, losses = trials(0.0), evaluation.losses
+    evaluation.passes = counted
+    rounding = max(torch.finfo(dtype).eps for dtype in _dtypes([*evaluation.z.tensors, losses])) ** 0.5
+    far = ~((found - losses).abs() <= rounding * losses.abs().clamp(min=1e-3))
+    if far.any():
+        differing = {
+            task: (float(trial), float(loss))
+            for task, trial, loss, is_far in zip(evaluation.model.tasks, found, losses, far, strict=True)
+            if is_far
+        }
+        said = ", ".join(f"{task!r}: {trial:.6g} and {loss:.6g}" for task, (trial, loss) in differing.items())
+        warnings.warn(
+            f"A trial at a step of size 0 must find the losses of the step; found for {said}. The search compares "
+            f"unlike things, and its steps may be wrong. {CAUSES}",
+            stacklevel=4,
+        )
+
+
+def _dtypes(tensors: Iterable[Tensor]) -> set[torch.dtype]:
+    return {tensor.dtype for tensor in tensors}
+
+
+def find_leaves(total: Tensor) -> list[Tensor]:
+    """The tensors that a backward of `total` would give a gradient to, as far as autograd's graph shows them."""
+    seen, stack, leaves = set(), [total.grad_fn], []
+    if total.is_leaf:
+        return [total] if total.requires_grad else []
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            leaves.append(node.variable)
+        stack += [following for following, _ in node.next_functions]
+    return leaves
