@@ -11,6 +11,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
+from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from fastls.paths import place, write_atomically
@@ -158,6 +160,13 @@ def round_drawn(panel: Axes) -> None:
         if not isinstance(collection, PathCollection):  # whose paths are its marks
             for path in collection.get_paths():
                 path.vertices = rounded_pairs(path.vertices)
+    for patch in panel.patches:
+        if isinstance(patch, Polygon):
+            patch.set_xy(rounded_pairs(patch.get_xy()))
+    for text in panel.texts:
+        text.set_position(rounded_pairs(np.array([text.get_position()], dtype=float))[0])
+        if isinstance(text, Annotation):
+            text.xy = tuple(rounded_pairs(np.array([text.xy], dtype=float))[0])
     for image in panel.images:
         image.set_data(round_values(image.get_array(), None))
     panel.set(xlim=rounded(limits["x"], "x"), ylim=rounded(limits["y"], "y"))
@@ -176,5 +185,5 @@ def round_values(values, span: float | None) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         size = np.log10(np.abs(values) if span is None else np.full_like(values, span or 1.0, dtype=float))
         places = DIGITS - 1 - np.floor(np.where(np.isfinite(size), size, 0))
-        found = np.round(values * 10.0**places) / 10.0**places
+        found = np.round(values * 10.0**places) / 10.0**places + 0.0  # no negative zero
     return np.where(np.isfinite(found), found, values)

@@ -19,6 +19,8 @@ def draw(noise: float, scale: str):
     panel.fill_between(X, y, 2 * y * factor)
     panel.scatter(X * factor, y, s=9)
     panel.vlines(X, y * factor, 2 * y)
+    panel.fill(X[:3] * factor[:3], y[[0, 5, 1]] * factor[:3])
+    panel.annotate("here", (X[3] * factor[3], y[3]), (X[5], y[5] * factor[5]), arrowprops={"arrowstyle": "->"})
     panel.axhline(y[3], color="0.5")
     panel.set_yscale(scale)
     if scale == "linear":
