@@ -54,7 +54,7 @@ class Evaluation:
         self.head_parameters = [trainable(head) for head in model.heads.values()]
         device = next(iter(self.encoder_parameters.values())).device
         self.autocast = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
-        self.encoder_start = Snapshot(model.encoder, device) if replayable else None
+        self.encoder_start = Snapshot(model.encoder, device, model.draws_elsewhere) if replayable else None
         self.z = self.encode()
         if replayable:
             self.encoder_start.close()
@@ -75,7 +75,7 @@ class Evaluation:
         losses = []
         for head, copy in zip(self.model.heads.values(), self.copies, strict=True):
             if replayable:
-                self.head_starts.append(Snapshot(head, self.z.device))
+                self.head_starts.append(Snapshot(head, self.z.device, self.model.draws_elsewhere))
             losses.append(head(self.z.rebuild(copy), self.inputs, self.targets[head.task]))
             if replayable:
                 self.head_starts[-1].close()

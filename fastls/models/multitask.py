@@ -133,6 +133,8 @@ class MultiTaskModel(nn.Module):
         self.losses = dict(losses)
         # So that the weights of a loss follow the model to its device.
         self.loss_modules = TaskModules({task: loss for task, loss in losses.items() if isinstance(loss, nn.Module)})
+        # Whether a pass draws from the generators of Python or NumPy; the first step of an optimizer finds out.
+        self.draws_elsewhere = True
         # A plain dict registers nothing: parameters and state are those of encoder, decoders and losses, each once.
         self.heads = {task: TaskHead(task, decoder, self.losses) for task, decoder in decoders.items()}
 

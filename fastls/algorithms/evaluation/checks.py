@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from fastls.algorithms.evaluation.snapshot import Snapshot
+from fastls.algorithms.evaluation.snapshot import Snapshot, get_generators, same_generators
 from fastls.algorithms.spaces import Evaluation, Passes, Trials, trainable
 from fastls.models.multitask import MultiTaskModel
 
@@ -68,6 +68,8 @@ def compare_with_backward(model: MultiTaskModel, inputs, targets: dict[str, Tens
     hooks = []
     try:
         ours = _split_gradients(model, names, inputs, targets)
+        drawn = get_generators(start.device, elsewhere=True)[-2:]
+        model.draws_elsewhere = not same_generators(start.generators[-2:], drawn)
         start.restore()
         found: dict[str, tuple[float, float, bool]] = {}
         for parameter, _ in held:

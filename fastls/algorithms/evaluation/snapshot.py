@@ -14,18 +14,24 @@ class Snapshot:
 
     Trials replay a pass from here, so that dropout draws the same masks in all trials of a step and batch
     normalisation's running statistics see none of them.
+
+    Args:
+        module: what is run.
+        device: of its parameters.
+        elsewhere: whether it may draw from the generators of Python and NumPy, which take longer to keep than torch's.
     """
 
-    def __init__(self, module: nn.Module, device: torch.device):
+    def __init__(self, module: nn.Module, device: torch.device, elsewhere: bool = True):
         self.module = module
         self.device = device
+        self.elsewhere = elsewhere
         self.buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-        self.generators = get_generators(device)
+        self.generators = get_generators(device, elsewhere)
         self.draws = True
 
     def close(self) -> None:
         """Called after the pass: where it drew no random number, trials need not put the generators back."""
-        self.draws = not _same(self.generators, get_generators(self.device))
+        self.draws = not same_generators(self.generators, get_generators(self.device, self.elsewhere))
 
     @contextmanager
     def replay(self):
@@ -34,7 +40,7 @@ class Snapshot:
         After: as they were before.
         """
         draws = self.draws
-        now = get_generators(self.device) if draws else None
+        now = get_generators(self.device, self.elsewhere) if draws else None
         if draws:
             set_generators(self.generators, self.device)
         fast_path = torch.backends.mha.get_fastpath_enabled()  # else a Transformer in evaluation mode would take it
@@ -59,31 +65,33 @@ class Snapshot:
         set_generators(self.generators, self.device)
 
 
-def get_generators(device: torch.device) -> list:
-    """States of the generators that a pass on this device can draw from: torch's on the host, Python's, NumPy's global
-    one, and the device's own."""
-    states = [torch.get_rng_state(), random.getstate(), np.random.get_state()]  # noqa: NPY002
+def get_generators(device: torch.device, elsewhere: bool) -> list:
+    """States of the generators that a pass on this device can draw from: torch's on the host and, where there is one,
+    on the device; with `elsewhere` Python's, and NumPy's global one."""
+    states = [torch.get_rng_state()]
     if device.type != "cpu":
         states.append(torch.get_device_module(device).get_rng_state(device))
-    return states
+    return [*states, random.getstate(), np.random.get_state()] if elsewhere else states
 
 
 def set_generators(states: list, device: torch.device) -> None:
     """Put back what `get_generators` found."""
     torch.set_rng_state(states[0])
-    random.setstate(states[1])
-    np.random.set_state(states[2])
-    if device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(states[3], device)
+    own = int(device.type != "cpu")
+    if own:
+        torch.get_device_module(device).set_rng_state(states[1], device)
+    for put_back, state in zip((random.setstate, np.random.set_state), states[1 + own :], strict=False):
+        put_back(state)
 
 
-def _same(first: list, second: list) -> bool:
+def same_generators(first: list, second: list) -> bool:
     """Whether two lists of states are equal."""
-    (host, python, numpy, *own), (other_host, other_python, other_numpy, *other_own) = first, second
-    return (
-        torch.equal(host, other_host)
-        and python == other_python
-        and numpy[2] == other_numpy[2]
-        and np.array_equal(numpy[1], other_numpy[1])
-        and all(torch.equal(a, b) for a, b in zip(own, other_own, strict=True))
-    )
+    return all(_same(a, b) for a, b in zip(first, second, strict=True))
+
+
+def _same(first, second) -> bool:
+    if isinstance(first, Tensor):
+        return torch.equal(first, second)
+    if isinstance(first[1], np.ndarray):  # NumPy's
+        return first[2:] == second[2:] and np.array_equal(first[1], second[1])
+    return first == second
