@@ -65,7 +65,7 @@ def rank(ends: pd.DataFrame) -> pd.DataFrame:
         ends: as `gather_ends` has them.
 
     Returns:
-        Columns "method", "worst ratio", "geometric mean", and the mean test loss on each data set.
+        Columns "method", "worst ratio", "geometric mean", the mean test loss on each data set, and "n", the number of seeds.
     """
     means = ends.pivot_table(
         index="variant", columns="dataset", values="test_loss", aggfunc=lambda losses: losses.mean(skipna=False),
@@ -74,7 +74,7 @@ def rank(ends: pd.DataFrame) -> pd.DataFrame:
     rivals = means[[name.removesuffix(AVERAGED) in RIVALS for name in means.index]]
     ratios = (means / rivals.min()).fillna(np.inf)
     table = pd.DataFrame({"worst ratio": ratios.max(axis=1), "geometric mean": np.exp(np.log(ratios).mean(axis=1))})
-    table = table.join(means).sort_values("worst ratio")
+    table = table.join(means).join(ends.groupby("variant")["seed"].nunique().rename("n")).sort_values("worst ratio")
     return table.rename_axis("method").reset_index().rename_axis(columns=None)
 
 
