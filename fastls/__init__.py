@@ -2,6 +2,8 @@
 
 from fastls.algorithms.adam_search import AdamFBLS
 from fastls.algorithms.directions import DIRECTIONS, edm, mean, mgda, pcgrad
+from fastls.algorithms.evaluation.checks import compare_with_backward
+from fastls.algorithms.functional import LatentStep, latent_backward, latent_line_search
 from fastls.algorithms.line_search import Backtracking, SearchResult, Slopes
 from fastls.algorithms.merit_search import GoldenSection, Parabolic
 from fastls.algorithms.multitask_optimizer import StepRecord
@@ -21,13 +23,17 @@ __all__ = [
     "Backtracking",
     "EqualWeight",
     "GoldenSection",
+    "LatentStep",
     "MultiTaskModel",
     "Parabolic",
     "SearchResult",
     "Slopes",
     "StepRecord",
+    "compare_with_backward",
     "dominates",
     "edm",
+    "latent_backward",
+    "latent_line_search",
     "mean",
     "mgda",
     "pareto_front",

@@ -70,7 +70,7 @@ class AdamFBLS(CommonDirectionOptimizer):
         products = torch.stack(
             [_inner(gradients, step, batch.losses) for gradients, step in zip(blocks, metric_steps, strict=True)]
         )
-        gain = products[0] / squared_norm([direction], batch.losses)
+        gain = products[0] / batch.squared_length(direction)
         batch.own_gradients = metric_steps[1:]  # what trials move the decoders along
         rho, own = gain.cpu().nan_to_num(), products[1:].cpu()
         slopes = Slopes(own, rho * slopes.shared)

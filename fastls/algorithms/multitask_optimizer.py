@@ -12,8 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fastls.algorithms.directions import Direction, compute_gramian, get_direction, is_stationary, weigh
+from fastls.algorithms.directions import Direction, get_direction
 from fastls.algorithms.evaluation.checks import check_parts, compare_trial_at_zero, compare_with_backward
+from fastls.algorithms.functional import find_direction, pose_search
 from fastls.algorithms.line_search import LineSearch, SearchResult, Slopes, search_failure
 from fastls.algorithms.spaces import (
     Evaluation,
@@ -22,7 +23,6 @@ from fastls.algorithms.spaces import (
     Space,
     Trials,
     check_encoder_gradient,
-    check_finite,
     squared_norm,
     trainable,
 )
@@ -74,6 +74,11 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
     options: ClassVar[tuple[str, ...]] = ()  # names of a subclass's own attributes, which copies keep
 
     def __init__(self, model: MultiTaskModel, lr: float, previous_step: float = math.inf):
+        if not isinstance(model, MultiTaskModel):
+            raise TypeError(
+                f"`model` must be a MultiTaskModel, found {type(model).__name__}. For several processes wrap its parts "
+                "in DistributedDataParallel, not the whole."
+            )
         if not trainable(model.encoder):
             raise ValueError("The encoder must have a trainable parameter, found none.")
         groups = [{"name": "encoder", "params": list(trainable(model.encoder).values())}]
@@ -172,28 +177,22 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
             RuntimeError: the search failed and ``on_failure="raise"``.
         """
         self._check(inputs, targets)
-        batch = Evaluation(self.model, inputs, targets, self.line_search.needs_trials)
+        batch = Evaluation(self.model, inputs, targets, self.line_search.needs_trials, spread=True)
         with batch.in_full_precision():
             return self._take(batch)
 
     def _take(self, batch: Evaluation) -> StepRecord:
         """The step, once the batch is evaluated."""
-        gradients = self.space.gradients(batch)  # (T, n)
-        gramian, own = copy_to_host(compute_gramian(gradients), batch.own_slopes())  # (T, T), (T,)
-        check_finite(self.model, gramian.diagonal() + own, "Squared gradients")
-        weights, active = weigh(self.direction, gramian, own)  # (T,), (T,)
-        slopes = Slopes(own, gramian @ weights)
-        self._compare_trial(batch, gradients)
-        if is_stationary(gramian, weights, own, gradients.dtype):
-            return self._record(batch, weights, slopes, STATIONARY, stationary=True)
-        direction = weights.to(gradients) @ gradients  # (n,)
-        return self._follow(batch, direction, weights, active, slopes)
+        found = find_direction(self.space, self.direction, batch)
+        self._compare_trial(batch, torch.zeros_like(found.direction))
+        if found.stationary:
+            return self._record(batch, found.weights, found.slopes, STATIONARY, stationary=True)
+        return self._follow(batch, found.direction, found.weights, found.active, found.slopes)
 
-    def _compare_trial(self, batch: Evaluation, gradients: Tensor) -> None:
+    def _compare_trial(self, batch: Evaluation, nowhere: Tensor) -> None:
         """At the first step, and where the caller has switched between training and evaluation: is φ(0) the losses?"""
         if self.line_search.needs_trials and self.compared_mode != self.model.training:
-            tasks, nowhere = list(range(len(batch.losses))), torch.zeros_like(gradients[0])
-            compare_trial_at_zero(Trials(self.space, batch, nowhere, tasks), batch)
+            compare_trial_at_zero(Trials(self.space, batch, nowhere, list(range(len(batch.losses)))), batch)
             self.compared_mode = self.model.training
 
     def _follow(self, batch: Evaluation, direction: Tensor, weights: Tensor, active: Tensor, slopes: Slopes):
@@ -218,15 +217,13 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
             return shared, None
         squared_length = squared_norm(shared, batch.losses)
         check_encoder_gradient(squared_length)
-        return shared, squared_length / squared_norm([direction], batch.losses)
+        return shared, squared_length / batch.squared_length(direction)
 
     def _search(self, batch: Evaluation, direction: Tensor, active: Tensor, slopes: Slopes) -> SearchResult:
         """The line search over the active tasks; what to do when it fails is decided here too."""
-        numbers = active.nonzero().squeeze(1).tolist()
-        slopes = Slopes(slopes.own[numbers], slopes.shared[numbers])
-        phi = Trials(self.space, batch, direction, numbers)
+        phi, losses, slopes = pose_search(self.space, batch, direction, active, slopes)
         group = self.param_groups[0]
-        result = self.line_search(phi, batch.losses.cpu()[numbers], slopes, self.lr, group["previous_step"])
+        result = self.line_search(phi, losses, slopes, self.lr, group["previous_step"])
         if result.step_size:
             group["previous_step"] = result.step_size if result.accepted else math.inf
         if result.accepted or self.on_failure == "floor":
@@ -245,9 +242,3 @@ def scale_by_gain(gain: Tensor, direction: Tensor, slopes: Slopes) -> tuple[Tens
     """ρd and the slopes along it: as far along d as the step of the encoder will take z."""
     rho = gain.cpu().nan_to_num()  # d_z = 0: only the decoders move
     return rho.to(direction) * direction, Slopes(slopes.own, rho * slopes.shared)
-
-
-def copy_to_host(gramian: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """Gramian and own slopes on the host, in one copy: what follows from these (T + 1) T numbers is decided there."""
-    gramian, own = torch.cat([gramian, own[None]]).cpu().split([len(own), 1])
-    return gramian, own[0]

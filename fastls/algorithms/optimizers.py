@@ -18,10 +18,11 @@ from torch import Tensor
 
 from fastls.algorithms.directions import Direction
 from fastls.algorithms.evaluation.latent import Latent
+from fastls.algorithms.evaluation.ranks import Ranks
 from fastls.algorithms.line_search import Backtracking, ConstantStep, LineSearch
 from fastls.algorithms.multitask_optimizer import CommonDirectionOptimizer, MultiTaskOptimizer, StepRecord
 from fastls.algorithms.spaces import LatentSpace, ParameterSpace, Passes, check_finite
-from fastls.models.multitask import MultiTaskModel, check_targets
+from fastls.models.multitask import NO_LABEL, MultiTaskModel, check_targets
 
 
 class SGD(CommonDirectionOptimizer):
@@ -147,14 +148,16 @@ class EqualWeight(MultiTaskOptimizer):
         self._check(inputs, targets)
         z = model.encoder(inputs)
         Latent(z)  # which refuses what is none
-        losses = torch.stack([head(z, inputs, targets[task]) for task, head in model.heads.items()])
-        check_finite(model, losses.detach(), "Losses")
+        ranks = Ranks(model.process_group, inputs, self.param_groups[0]["params"][0].device)
+        mine = torch.stack([ranks.weigh(head(z, inputs, targets[task])) for task, head in model.heads.items()])
+        losses = ranks.sum([mine.detach()])[0]
+        check_finite(model, losses, "Losses", NO_LABEL)
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
-        gradients = torch.autograd.grad(losses.mean(), parameters, allow_unused=True, materialize_grads=True)
-        self._move(list(gradients), self.lr)
+        gradients = torch.autograd.grad(mine.mean(), parameters, allow_unused=True, materialize_grads=True)
+        self._move(ranks.sum(list(gradients)), self.lr)
         return StepRecord(
-            losses=losses.detach(),
-            weights=torch.full_like(losses, 1 / len(tasks), requires_grad=False),
+            losses=losses,
+            weights=torch.full_like(losses, 1 / len(tasks)),
             slopes=None,
             step_size=self.lr,
             trials=0,

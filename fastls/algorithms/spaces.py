@@ -13,13 +13,16 @@ space              g_t                           trial                  step of 
 """
 
 import math
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from fastls.algorithms.directions import compute_gramian
 from fastls.algorithms.evaluation.latent import Latent, flatten_gradients
+from fastls.algorithms.evaluation.ranks import Ranks
 from fastls.algorithms.evaluation.snapshot import Snapshot
 from fastls.models.multitask import NO_LABEL, MultiTaskModel, check_targets
 
@@ -40,13 +43,16 @@ class Evaluation:
     Every decoder reads its own detached z, so one backward leaves ∂L_t/∂z on z's copy t and, since no other loss
     touches it, the unscaled ∂L_t/∂θ_t on decoder t. The encoder's graph stays alive for the backward of the space.
 
-    With `replayable`, the snapshots that trials start from are kept.
+    With `replayable`, the snapshots that trials start from are kept. A `z` that is given is not computed; the encoder
+    cannot be tried then. With `spread`, the batch is that of all processes of the model.
 
     Raises:
         FloatingPointError: a loss is NaN or infinite; for other errors, see `fastls.models.multitask`.
     """
 
-    def __init__(self, model: MultiTaskModel, inputs, targets: dict[str, Tensor], replayable: bool):
+    def __init__(
+        self, model: MultiTaskModel, inputs, targets: dict[str, Tensor], replayable: bool, z=None, spread=False
+    ):
         check_targets(model, targets)
         self.model, self.inputs, self.targets = model, inputs, targets
         self.passes = Passes()
@@ -54,9 +60,11 @@ class Evaluation:
         self.head_parameters = [trainable(head) for head in model.heads.values()]
         device = next(iter(self.encoder_parameters.values())).device
         self.autocast = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
-        self.encoder_start = Snapshot(model.encoder, device, model.draws_elsewhere) if replayable else None
-        self.z = self.encode()
-        if replayable:
+        self.ranks = Ranks(model.process_group if spread else None, inputs, device)
+        keeps = replayable and z is None
+        self.encoder_start = Snapshot(model.encoder, device, model.draws_elsewhere) if keeps else None
+        self.z = self.encode() if z is None else Latent(z)
+        if self.encoder_start:
             self.encoder_start.close()
         self.head_starts: list[Snapshot] = []
         self._evaluate_decoders(replayable)
@@ -76,11 +84,11 @@ class Evaluation:
         for head, copy in zip(self.model.heads.values(), self.copies, strict=True):
             if replayable:
                 self.head_starts.append(Snapshot(head, self.z.device, self.model.draws_elsewhere))
-            losses.append(head(self.z.rebuild(copy), self.inputs, self.targets[head.task]))
+            losses.append(self.ranks.weigh(head(self.z.rebuild(copy), self.inputs, self.targets[head.task])))
             if replayable:
                 self.head_starts[-1].close()
         self.passes.decoder_forward += len(losses)
-        self.losses = torch.stack([loss.detach() for loss in losses])
+        self.losses = self.ranks.sum([torch.stack([loss.detach() for loss in losses])])[0]
         check_finite(self.model, self.losses, "Losses", NO_LABEL)
         self.total = sum(losses)
         if not self.total.requires_grad:
@@ -91,11 +99,16 @@ class Evaluation:
         self.passes.decoder_backward += len(losses)
         by_task = [[next(gradients) for _ in copy] for copy in self.copies]
         self.latent_gradients = [list(of_leaf) for of_leaf in zip(*by_task, strict=True)]  # of each leaf, T of them
-        self.own_gradients = [[next(gradients) for _ in parameters] for parameters in owned]
+        own = iter(self.ranks.sum(list(gradients)))  # one message for all decoders
+        self.own_gradients = [[next(own) for _ in parameters] for parameters in owned]
 
     def own_slopes(self) -> Tensor:
         """(T,) float64: ‖∂L_t/∂θ_t‖²."""
         return torch.stack([squared_norm(gradients, self.losses) for gradients in self.own_gradients])
+
+    def squared_length(self, direction: Tensor) -> Tensor:
+        """‖d_z‖² over the whole batch, a float64 scalar."""
+        return self.ranks.sum([squared_norm([direction], self.losses)])[0]
 
     def pull_back(self, latent: list[Tensor], last: bool) -> list[Tensor]:
         """(∂z/∂θ_sh)ᵀ latent, one tensor a parameter: one encoder backward; `last` lets go of the encoder's graph."""
@@ -108,22 +121,25 @@ class Evaluation:
             materialize_grads=True,
         )
         self.passes.encoder_backward += 1
-        return list(gradients)
+        return self.ranks.sum(list(gradients))
 
     def trial_losses(self, z, eta: float) -> Tensor:
         """(T,) losses of the decoders at θ_t − η ∂L_t/∂θ_t, reading z."""
-        return torch.stack([self.trial_loss(t, z, eta) for t in range(len(self.model.tasks))])
+        return self.some_trial_losses(range(len(self.model.tasks)), z, eta)
+
+    def some_trial_losses(self, tasks: Iterable[int], z, eta: float) -> Tensor:
+        """The same of these tasks alone, by their numbers."""
+        return self.ranks.sum([torch.stack([self._trial_loss(t, z, eta) for t in tasks])])[0]
 
     @torch.no_grad()
-    def trial_loss(self, t: int, z, eta: float) -> Tensor:
-        """The loss of task number t at θ_t − η ∂L_t/∂θ_t, reading z."""
+    def _trial_loss(self, t: int, z, eta: float) -> Tensor:
         parameters, start = self.head_parameters[t], self.head_starts[t]
         trial = {name: self._trial_buffer(name, parameter) for name, parameter in parameters.items()}
         for parameter, gradient, out in zip(parameters.values(), self.own_gradients[t], trial.values(), strict=True):
             torch.add(parameter, gradient, alpha=-eta, out=out)
         self.passes.decoder_forward += 1
         with start.replay(), self.as_called():
-            return start.call(trial, z, self.inputs, self.targets[self.model.tasks[t]])
+            return self.ranks.weigh(start.call(trial, z, self.inputs, self.targets[self.model.tasks[t]]))
 
     def as_called(self) -> AbstractContextManager:
         """The precision that the caller's step ran in: trials run in it too, and our own sums do not."""
@@ -149,6 +165,10 @@ class Space:
         """(T,): L_t(z, θ_t − η ∂L_t/∂θ_t) with z as the step moves it."""
         return evaluation.trial_losses(self.latent_at(evaluation, direction, eta), eta)
 
+    def gramian(self, evaluation: Evaluation, gradients: Tensor) -> Tensor:
+        """(T, T) of the whole batch."""
+        return compute_gramian(gradients)
+
 
 class LatentSpace(Space):
     """g_t = ∂L_t/∂z, flattened over the whole batch. Trials cost decoder passes only."""
@@ -156,6 +176,10 @@ class LatentSpace(Space):
     def gradients(self, evaluation: Evaluation) -> Tensor:
         """(T, B·d): no pass at all, the decoders' backward has left them."""
         return flatten_gradients(evaluation.latent_gradients)
+
+    def gramian(self, evaluation: Evaluation, gradients: Tensor) -> Tensor:
+        """(T, T): ∂L_t/∂z stays on its rank, and the products add up over ranks."""
+        return evaluation.ranks.sum([compute_gramian(gradients)])[0]
 
     def latent_at(self, evaluation: Evaluation, direction: Tensor, eta: float):
         """z − η d_z: no pass."""
@@ -220,7 +244,7 @@ class Trials:
         if self.latent is None or self.latent[0] != eta:
             self.latent = None  # before the next one is made
             self.latent = eta, self.space.latent_at(self.evaluation, self.direction, eta)
-        return torch.stack([self.evaluation.trial_loss(self.numbers[t], self.latent[1], eta) for t in tasks])
+        return self.evaluation.some_trial_losses([self.numbers[t] for t in tasks], self.latent[1], eta)
 
 
 def trainable(module: nn.Module) -> dict[str, Tensor]:

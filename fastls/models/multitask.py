@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_leaves, tree_map
 
 NO_LABEL = "A batch without a label of a task has a mean of nothing, which is NaN: let its loss return None then."
@@ -101,8 +102,13 @@ class MultiTaskModel(nn.Module):
             return None for a batch without a label of its task; the task then sits out the step. The trainable
             parameters of a loss that is a module move with its task.
 
+    Where every part with trainable parameters is wrapped in DistributedDataParallel, the model is spread over its
+    processes: each rank steps on its part of the batch, and every rank takes the step of the whole batch. The wrappers
+    are taken off, since the optimizers send what has to be sent themselves.
+
     Raises:
-        ValueError: no task at all, or decoders and losses that do not name the same tasks.
+        ValueError: no task at all, decoders and losses that do not name the same tasks, or parts of which only some
+            are wrapped.
 
     Example:
         >>> import torch.nn.functional as F
@@ -128,11 +134,14 @@ class MultiTaskModel(nn.Module):
             raise ValueError(
                 f"`decoders` and `losses` must name the same tasks, found {sorted(decoders)} and {sorted(losses)}."
             )
-        self.encoder = encoder
+        modules = {task: loss for task, loss in losses.items() if isinstance(loss, nn.Module)}
+        self.process_group = find_processes([encoder, *decoders.values(), *modules.values()])
+        self.encoder = unwrap(encoder)
+        decoders = {task: unwrap(decoder) for task, decoder in decoders.items()}
         self.decoders = TaskModules(decoders)
-        self.losses = dict(losses)
+        self.losses = {task: unwrap(loss) for task, loss in losses.items()}
         # So that the weights of a loss follow the model to its device.
-        self.loss_modules = TaskModules({task: loss for task, loss in losses.items() if isinstance(loss, nn.Module)})
+        self.loss_modules = TaskModules({task: self.losses[task] for task in modules})
         # Whether a pass draws from the generators of Python or NumPy; the first step of an optimizer finds out.
         self.draws_elsewhere = True
         # A plain dict registers nothing: parameters and state are those of encoder, decoders and losses, each once.
@@ -147,6 +156,29 @@ class MultiTaskModel(nn.Module):
         """Outputs of all decoders, by task: what evaluation and prediction use."""
         z = self.encoder(inputs)
         return {task: head.decode(z, inputs) for task, head in self.heads.items()}
+
+
+def unwrap(part):
+    """What is inside of DistributedDataParallel; anything else as it is."""
+    return part.module if isinstance(part, DistributedDataParallel) else part
+
+
+def find_processes(parts: list[nn.Module]):
+    """The process group of parts wrapped in DistributedDataParallel, None where no part is.
+
+    Raises:
+        ValueError: a part with trainable parameters is not wrapped although another is, or groups differ.
+    """
+    wrapped = [part for part in parts if isinstance(part, DistributedDataParallel)]
+    trained = [part for part in parts if any(parameter.requires_grad for parameter in part.parameters())]
+    groups = {id(part.process_group): part.process_group for part in wrapped}
+    bare = sorted({type(part).__name__ for part in trained if part not in wrapped})
+    if wrapped and (bare or len(groups) > 1):
+        raise ValueError(
+            "DistributedDataParallel must wrap the encoder, every decoder and every loss with parameters that train, "
+            f"in one process group; found {len(groups)} groups and, not wrapped, {bare}. Their ranks would drift apart."
+        )
+    return wrapped[0].process_group if wrapped else None
 
 
 def check_targets(model: MultiTaskModel, targets: Mapping) -> None:

@@ -19,6 +19,7 @@ from fastls.algorithms.spaces import Evaluation, Passes, Trials, trainable
 from fastls.models.multitask import MultiTaskModel
 
 TOLERANCE = 0.05  # between two computations of one gradient, in its norm: rounding of bfloat16, sums in another order
+SHARDED = {"FSDPModule", "FullyShardedDataParallel"}  # by name: torch loads its distributed half for them
 CAUSES = (
     "Likely causes: a loss or decoder that keeps a state (a queue, a counter, a moving average) outside of buffers, or "
     "draws from a random generator of its own, or takes another path without gradients."
@@ -29,12 +30,13 @@ def check_parts(model: MultiTaskModel) -> None:
     """Refuse wrapped modules, and parameters that two parts of the model share.
 
     Raises:
-        TypeError: a part is wrapped in DataParallel, DistributedDataParallel or TorchScript.
+        TypeError: a module is sharded, or wrapped in DataParallel or TorchScript, or one inside of a part in
+            DistributedDataParallel; `MultiTaskModel` takes that around whole parts.
         ValueError: a trainable parameter belongs to two tasks, or to a task and to the encoder.
     """
     for name, module in model.named_modules():
         wrapped = isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel | torch.jit.ScriptModule)
-        if wrapped:
+        if wrapped or SHARDED & {kind.__name__ for kind in type(module).__mro__}:
             raise TypeError(
                 f"`{name}` must be a plain module or one of torch.compile, found {type(module).__name__}: trials run "
                 "its parts with other parameters, which it does not allow, and ranks would drift apart. Unwrap it."

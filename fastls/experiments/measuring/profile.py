@@ -11,7 +11,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from fastls.algorithms import multitask_optimizer, spaces
+from fastls.algorithms import functional, multitask_optimizer, spaces
 from fastls.algorithms.evaluation import snapshot
 from fastls.datasets.common import MultiTaskData
 from fastls.experiments.measuring.measurement import Measurement
@@ -28,10 +28,10 @@ PARTS = {
     "snapshot of the encoder": [(snapshot.Snapshot, "__init__")],
     "gradients, Gramian and weights": [
         (spaces.LatentSpace, "gradients"),
-        (multitask_optimizer, "compute_gramian"),
+        (spaces.LatentSpace, "gramian"),
         (spaces.Evaluation, "own_slopes"),
-        (multitask_optimizer, "weigh"),
-        (multitask_optimizer, "is_stationary"),
+        (functional, "weigh"),
+        (functional, "is_stationary"),
     ],
     "update": [(multitask_optimizer.MultiTaskOptimizer, "_move")],
 }

@@ -1,0 +1,171 @@
+r"""The layer beneath `step`: a direction in latent space, and a search along it, for a training loop of your own.
+
+`step` of the optimizers is made of `find_direction` and `pose_search`. `latent_backward` and `latent_line_search` are
+the same two with an ordinary ``z.backward(d_z)`` between them: `.grad` is filled, hooks fire, and any optimizer moves.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fastls.algorithms.directions import Direction, get_direction, is_stationary, weigh
+from fastls.algorithms.line_search import Backtracking, LineSearch, SearchResult, Slopes
+from fastls.algorithms.spaces import Evaluation, LatentSpace, Space, Trials, check_finite, squared_norm
+from fastls.models.multitask import MultiTaskModel
+
+
+@dataclass(frozen=True)
+class CommonDirection:
+    """d = Σ α_t g_t of a batch, (n,), and what it was made from; (T,) `weights` and `slopes` are on the host."""
+
+    direction: Tensor
+    weights: Tensor
+    active: Tensor
+    slopes: Slopes
+    stationary: bool
+
+
+def find_direction(space: Space, rule: Direction, batch: Evaluation) -> CommonDirection:
+    """Weigh the gradients of a space; see `StepRecord` for the parts of the result."""
+    gradients = space.gradients(batch)  # (T, n)
+    gramian, own = copy_to_host(space.gramian(batch, gradients), batch.own_slopes())  # (T, T), (T,)
+    check_finite(batch.model, gramian.diagonal() + own, "Squared gradients")
+    weights, active = weigh(rule, gramian, own)  # (T,), (T,)
+    weights = batch.ranks.agree(weights)
+    stationary = bool(is_stationary(gramian, weights, own, gradients.dtype))
+    direction = weights.to(gradients) @ gradients  # (n,)
+    return CommonDirection(direction, weights, active, Slopes(own, gramian @ weights), stationary)
+
+
+def pose_search(space: Space, batch: Evaluation, direction: Tensor, active: Tensor, slopes: Slopes) -> tuple:
+    """φ, the losses and the slopes of the active tasks: the question to a line search."""
+    numbers = active.nonzero().squeeze(1).tolist()
+    phi = Trials(space, batch, direction, numbers)
+    return phi, batch.losses.cpu()[numbers], Slopes(slopes.own[numbers], slopes.shared[numbers])
+
+
+def copy_to_host(gramian: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """Gramian and own slopes on the host, in one copy: what follows from these (T + 1) T numbers is decided there."""
+    gramian, own = torch.cat([gramian, own[None]]).cpu().split([len(own), 1])
+    return gramian, own[0]
+
+
+@dataclass(frozen=True)
+class LatentStep:
+    """What `latent_backward` found: `losses`, `weights`, `slopes`, `stationary` and `gain` are those of `StepRecord`.
+
+    It holds the batch, for `latent_line_search`: let go of it before the next batch.
+    """
+
+    losses: Tensor
+    weights: Tensor
+    slopes: Tensor
+    stationary: bool
+    gain: Tensor | None
+    batch: Evaluation
+    found: CommonDirection
+    versions: list[int]
+
+
+@torch.enable_grad()
+def latent_backward(
+    model: MultiTaskModel, z, targets: dict, direction: str | Direction = "mgda", inputs=None
+) -> LatentStep:
+    r"""Add ∂L_t/∂θ_t to the `.grad` of decoder t, and (∂z/∂θ_sh)ᵀ d_z, d_z = Σ α_t ∂L_t/∂z, to that of the encoder.
+
+    With ``torch.optim.SGD`` as the mover this is `MGDAUB`; with a step from `latent_line_search` it is `FBLS`. Runs
+    T decoders forward and backward, then ``z.backward(d_z)``. Where z is a leaf, ``z.grad`` receives d_z.
+
+    Args:
+        model: its decoders and losses are used, and its encoder's trainable parameters for the gain.
+        z: what ``model.encoder(inputs)`` returned, a tensor or a tree, from a forward of your own.
+        targets: task name -> target.
+        direction: as for `FBLS`.
+        inputs: the batch, for decoders that ask for it.
+
+    Returns:
+        `LatentStep`; its `gain` is None where no gradient reached the encoder of the model.
+
+    Raises:
+        FloatingPointError: a loss or a gradient of a loss is NaN or infinite; no `.grad` has changed.
+        NotImplementedError: the model is spread over processes; ``optimizer.step`` serves those.
+
+    Loss terms that do not go through z are found by `compare_with_backward`, once before the loop; ``step`` calls it.
+
+    Example:
+        >>> from fastls.models.lenet import lenet
+        >>> model, inputs = lenet(), torch.rand(4, 1, 28, 28)
+        >>> mover = torch.optim.AdamW(model.parameters())
+        >>> found = latent_backward(model, model.encoder(inputs), dict.fromkeys(model.tasks, torch.arange(4)))
+        >>> mover.step()
+        >>> found.weights.shape
+        torch.Size([2])
+    """
+    if model.process_group is not None:
+        raise NotImplementedError("`latent_backward` must run in one process; use the `step` of an optimizer instead.")
+    batch = Evaluation(model, inputs, targets, replayable=True, z=z)
+    with batch.in_full_precision():
+        found = find_direction(LatentSpace(), get_direction(direction), batch)
+        for parameters, gradients in zip(batch.head_parameters, batch.own_gradients, strict=True):
+            for parameter, gradient in zip(parameters.values(), gradients, strict=True):
+                parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad + gradient
+        gain = _backward(batch, found.direction)
+    slopes, weights = found.slopes.total.to(batch.losses.device), found.weights.to(batch.losses.device)
+    return LatentStep(batch.losses, weights, slopes, found.stationary, gain, batch, found, _versions(batch))
+
+
+def _versions(batch: Evaluation) -> list[int]:
+    """Counters of torch that a change of a decoder's parameter raises."""
+    return [parameter._version for parameters in batch.head_parameters for parameter in parameters.values()]
+
+
+def _backward(batch: Evaluation, direction: Tensor) -> Tensor | None:
+    """``z.backward(d_z)``, and the gain, which only what this backward adds to `.grad` tells."""
+    held = [(parameter, parameter.grad) for parameter in batch.encoder_parameters.values()]
+    for parameter, _ in held:
+        parameter.grad = None
+    torch.autograd.backward(batch.z.tensors, batch.z.split(direction))
+    added = [parameter.grad for parameter, _ in held if parameter.grad is not None]
+    gain = squared_norm(added, batch.losses) / squared_norm([direction], batch.losses) if added else None
+    for parameter, before in held:
+        if before is not None:
+            parameter.grad = before if parameter.grad is None else before + parameter.grad
+    return gain
+
+
+def latent_line_search(
+    step: LatentStep, lr_ub: float = 1.0, line_search: LineSearch | None = None, previous: float = math.inf
+) -> SearchResult:
+    r"""The test (6) of `FBLS` along z − η d_z and θ_t − η ∂L_t/∂θ_t: decoder passes only; nothing moves.
+
+    The step that it finds is one for ``θ ← θ − η θ.grad``, so for `torch.optim.SGD` without momentum: set it as `lr`.
+
+    Args:
+        step: what `latent_backward` returned.
+        lr_ub: first step size, the upper bound.
+        line_search: a `LineSearch`; None for ``Backtracking()``.
+        previous: the last accepted step, for a search with a warm start.
+
+    Returns:
+        `SearchResult`; a step of 0 on a stationary batch.
+
+    Raises:
+        ValueError: the decoders have moved since.
+
+    Example:
+        >>> from fastls.models.lenet import lenet
+        >>> model, inputs = lenet(), torch.rand(4, 1, 28, 28)
+        >>> found = latent_backward(model, model.encoder(inputs), dict.fromkeys(model.tasks, torch.arange(4)))
+        >>> 0 < latent_line_search(found).step_size <= 1
+        True
+    """
+    batch, found = step.batch, step.found
+    if step.versions != _versions(batch):
+        raise ValueError("`latent_line_search` must be called before the parameters of the decoders move.")
+    if found.stationary:
+        return SearchResult(0.0, trials=0, accepted=False)
+    with batch.in_full_precision():
+        question = pose_search(LatentSpace(), batch, found.direction, found.active, found.slopes)
+        return (line_search or Backtracking())(*question, lr_ub, previous)

@@ -1,0 +1,224 @@
+"""Several processes take the step of one process with the whole batch: gloo, unequal parts of the batch, float64.
+
+A worker is this file run as a script, since a spawned process would import pytest's module under another name.
+"""
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from helpers import FIVE, batch, copies, mlp
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from fastls import DIRECTIONS, FBLS, AdamFBLS, MultiTaskModel, latent_backward
+
+STEPS = 20
+METHODS = {method.__name__: method for method in [*FIVE, AdamFBLS]}
+MANY = ["MGDAUB", "FBLS", "AdamFBLS", "EqualWeight"]  # those that are also trained on 40 tasks
+CASES = [(name, 2) for name in METHODS] + [(name, 40) for name in MANY]
+RATES = {"FBLS": 30.0, "BLS": 30.0}  # so high that searches need trials
+
+
+def spread(model: MultiTaskModel) -> MultiTaskModel:
+    wrap = DistributedDataParallel
+    decoders = {task: wrap(decoder) for task, decoder in model.decoders.items()}
+    return MultiTaskModel(wrap(model.encoder), decoders, model.losses)
+
+
+def build(name: str, model: MultiTaskModel):
+    return METHODS[name](model) if name == "AdamFBLS" else METHODS[name](model, RATES.get(name, 0.05))
+
+
+def train(name: str, tasks: int, part: slice, model: MultiTaskModel) -> dict:
+    optimizer = build(name, model)
+    records = []
+    for seed in range(STEPS):
+        inputs, targets = batch(tasks, seed=seed)
+        records.append(optimizer.step(inputs[part], {task: target[part] for task, target in targets.items()}))
+    return {
+        "parameters": copies(model),
+        "losses": torch.stack([record.losses for record in records]),
+        "steps": [(record.step_size, record.trials) for record in records],
+        "gains": [record.gain for record in records],
+    }
+
+
+def cut(rank: int, world: int) -> slice:
+    """Eight samples over 2 or 4 ranks, unequally."""
+    ends = {2: [0, 5, 8], 4: [0, 3, 5, 7, 8]}[world]
+    return slice(ends[rank], ends[rank + 1])
+
+
+def count_bytes(sent: list[int]) -> None:
+    for name in ("all_reduce", "broadcast"):
+        original = getattr(dist, name)
+
+        def counted(tensor, *args, original=original, **options):
+            sent.append(tensor.numel() * tensor.element_size())
+            return original(tensor, *args, **options)
+
+        setattr(dist, name, counted)
+
+
+def work(rank: int, world: int, folder: str) -> None:
+    """What every rank does: all cases, then random weights, the bytes of a step, a NaN in the trials of one rank."""
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", f"file://{folder}/meeting", rank=rank, world_size=world, timeout=timedelta(seconds=60)
+    )
+    part, found = cut(rank, world), {}
+    for name, tasks in CASES:
+        found[name, tasks] = train(name, tasks, part, spread(mlp(tasks)))
+    inputs, targets = batch(4)
+    here = inputs[part], {task: target[part] for task, target in targets.items()}
+
+    torch.manual_seed(rank)  # pcgrad draws an order, another on each rank
+    model = spread(mlp(4))
+    FBLS(model, 0.1, DIRECTIONS["pcgrad"]).step(*here)
+    found["pcgrad"] = copies(model)
+
+    def loss(output, target):
+        """NaN far away, on the last rank alone."""
+        far = rank == world - 1 and not torch.is_grad_enabled() and len(seen) < 3
+        seen.append(output)
+        return F.mse_loss(output, target) * (float("nan") if far else 1)
+
+    seen: list = []
+    model = mlp(4)
+    model = spread(MultiTaskModel(model.encoder, dict(model.decoders), model.losses | {"task1": loss}))
+    optimizer = FBLS(model, 1e-3)
+    optimizer.compared = optimizer.compared_mode = True
+    record = optimizer.step(*here)
+    found["nan"] = record.step_size, record.trials, copies(model)
+
+    found["refused"] = refused(lambda: latent_backward(model, model.encoder(here[0]), here[1]), NotImplementedError)
+    encoder = DistributedDataParallel(mlp().encoder)
+    found["half"] = refused(lambda: MultiTaskModel(encoder, dict(mlp().decoders), mlp().losses), ValueError)
+    shards = mlp()
+    fully_shard(shards.encoder, mesh=init_device_mesh("cpu", (world,)))
+    found["sharded"] = refused(lambda: FBLS(shards), TypeError)
+    found["whole"] = refused(lambda: FBLS(DistributedDataParallel(mlp())), TypeError)
+
+    sent: list[int] = []
+    count_bytes(sent)
+    for name in ("EqualWeight", "MGDAUB", "FBLS"):
+        optimizer = build(name, spread(mlp(4)))
+        optimizer.compared = optimizer.compared_mode = True
+        sent.clear()
+        record = optimizer.step(*here)
+        found["bytes", name] = list(sent), record.trials
+    torch.save(found, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def refused(call, error) -> str:
+    try:
+        call()
+    except error as refusal:
+        return str(refusal)
+    return "not refused"
+
+
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
+def ranks(request, tmp_path_factory) -> list[dict]:
+    world, folder = request.param, tmp_path_factory.mktemp("ranks")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen([sys.executable, __file__, str(rank), str(world), str(folder)], env=environment)
+        for rank in range(world)
+    ]
+    try:
+        assert [worker.wait(200) for worker in workers] == [0] * world
+    finally:
+        for worker in workers:
+            worker.kill()
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world)]
+
+
+@pytest.mark.parametrize(("name", "tasks"), CASES)
+def test_ranks_take_the_steps_of_one_process(ranks, name, tasks):
+    whole = train(name, tasks, slice(None), mlp(tasks))
+    for found in (rank[name, tasks] for rank in ranks):
+        assert found["steps"] == whole["steps"]
+        torch.testing.assert_close(found["losses"], whole["losses"], rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(found["parameters"], whole["parameters"], rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(found["gains"], whole["gains"], rtol=1e-6, atol=1e-9)
+        for ours, theirs in zip(found["parameters"], ranks[0][name, tasks]["parameters"], strict=True):
+            assert torch.equal(ours, theirs)  # ranks never drift
+
+
+def test_some_search_needed_trials(ranks):
+    assert any(trials > 1 for _, trials in ranks[0]["FBLS", 40]["steps"])
+
+
+def test_ranks_agree_on_random_weights(ranks):
+    for rank in ranks[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(rank["pcgrad"], ranks[0]["pcgrad"], strict=True))
+
+
+def test_a_nan_on_one_rank_rejects_the_trial_on_all(ranks):
+    step_size, trials, parameters = ranks[0]["nan"]
+    assert trials > 1 and step_size < 1e-3
+    for rank in ranks[1:]:
+        assert rank["nan"][:2] == (step_size, trials)
+        assert all(torch.equal(a, b) for a, b in zip(rank["nan"][2], parameters, strict=True))
+
+
+def test_what_does_not_fit_is_refused(ranks):
+    assert "must run in one process" in ranks[0]["refused"]
+    assert "not wrapped, ['Sequential']" in ranks[0]["half"]
+    assert "`encoder` must be a plain module" in ranks[0]["sharded"]
+    assert "must be a MultiTaskModel, found DistributedDataParallel" in ranks[0]["whole"]
+
+
+def test_bytes_of_a_step(ranks):
+    """In float64: gradients once, T losses, and for the latent methods T² products, T weights, and T losses a trial."""
+    tasks, model = 4, mlp(4)
+    shared, own = (
+        8 * sum(p.numel() for p in part.parameters())
+        for part in (model.encoder, nn.ModuleList(model.decoders.values()))
+    )
+    count, losses, norm = 8, 8 * tasks, 8
+    assert ranks[0]["bytes", "EqualWeight"][0] == [count, losses, shared + own]
+    latent = [count, losses, own, 8 * tasks**2, losses]
+    assert ranks[0]["bytes", "MGDAUB"][0] == [*latent, shared, norm]
+    sent, trials = ranks[0]["bytes", "FBLS"]
+    assert sent == [*latent, *[losses] * trials, shared, norm]
+
+
+def test_a_rank_that_dies_ends_the_others(tmp_path):
+    script = Path(tmp_path) / "dies.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import os, torch.distributed as dist\n"
+        "from datetime import timedelta\n"
+        "from test_several_processes import spread, mlp, batch, FBLS\n"
+        "rank = int(sys.argv[1])\n"
+        f"dist.init_process_group('gloo', 'file://{tmp_path}/meeting', rank=rank, world_size=2,\n"
+        "    timeout=timedelta(seconds=20))\n"
+        "optimizer = FBLS(spread(mlp()), 0.1)\n"
+        "optimizer.step(*batch())\n"
+        "if rank == 1: os._exit(3)\n"
+        "optimizer.step(*batch())\n"
+    )
+    workers = [subprocess.Popen([sys.executable, str(script), str(rank)], stderr=subprocess.PIPE) for rank in range(2)]
+    try:
+        errors = [worker.communicate(timeout=120)[1].decode() for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert workers[1].returncode == 3 and workers[0].returncode not in (0, 3)
+    assert "RuntimeError" in errors[0] or "DistBackendError" in errors[0]
+
+
+if __name__ == "__main__":
+    work(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
