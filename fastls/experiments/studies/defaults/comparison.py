@@ -65,7 +65,7 @@ def rank(ends: pd.DataFrame) -> pd.DataFrame:
         ends: as `gather_ends` has them.
 
     Returns:
-        Columns "method", "worst ratio", "geometric mean", the mean test loss on each data set, and "n", the number of seeds.
+        Columns "method", "worst ratio", "geometric mean", the mean test loss on each data set, and "n", of seeds.
     """
     means = ends.pivot_table(
         index="variant", columns="dataset", values="test_loss", aggfunc=lambda losses: losses.mean(skipna=False),
