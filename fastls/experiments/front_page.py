@@ -165,7 +165,7 @@ def make_overview(figures: Path) -> list[str]:
         to_markdown(compare_untuned(figures)),
         "## No learning rate, against today's defaults",
         "Each method at its one setting, from [08_no_learning_rate](../notebooks/08_no_learning_rate.ipynb). Test "
-        "losses over those of the best rival on each data set: the worst of them, their geometric mean, and the losses. "
+        "losses over those of the best rival on each data set: the worst ratio, the geometric mean, the losses. "
         "[Verdicts](ours/ours-defaults-verdicts.md) say where the seeds decide.",
         to_markdown(pd.read_csv(place(figures, f"{DEFAULTS}.csv"))),
     ]
