@@ -25,7 +25,8 @@ from fastls.experiments.training.store import RunStore
 from fastls.paths import DATA, FIGURES, NOTEBOOKS, place
 
 GOLDEN = Path(__file__).with_name("golden_keys.json")
-READERS = ("03_multimnist", "04_cifar10", "05_cityscapes", "06_bert_timing", "07_beyond_the_paper", "bench")
+NOTEBOOKS_OF_RUNS = ("03_multimnist", "04_cifar10", "05_cityscapes", "06_bert_timing", "07_beyond_the_paper")
+READERS = (*NOTEBOOKS_OF_RUNS, "08_no_learning_rate", "bench")
 # Computed on the spot, in seconds and from no run: kept short here.
 SHORTER = {"07_beyond_the_paper": {"chain_points": 5, "toy_steps": 20}}
 NOT_FROM_RUNS = {"ours-beyond-second-order.csv"}

@@ -9,7 +9,7 @@ folder             what is decided there
 `measuring`        seconds, memory and passes of a step
 `reporting`        rows to frames, intervals, verdicts, tables and curves, in one style
 `studies`          what one notebook needs of its own: `theory` (01), `toy` (02), `cifar10` (04), `cityscapes` (05),
-                   `bert` (06), `beyond` (07); 03_multimnist needs nothing of its own
+                   `bert` (06), `beyond` (07), `defaults` (08); 03_multimnist needs nothing of its own
 =================  ==========================================================================================
 
 Beside them: `reproduce` runs the notebooks, one by one through `notebook_runner`; `bench` is `python -m fastls bench`;

@@ -49,6 +49,7 @@ WHY = {
 NO_SENTENCE = "The counts decide; nobody has written down why yet."
 IN_README = re.compile(r"(?<=front-page` -->)\n(?s:.*)(?=<!-- end -->)")
 TUNED = "ours-beyond-tuned-steps"
+DEFAULTS = "ours-defaults-ranking"
 COUNTS = "for / against / undecided"
 COLUMNS = {"MultiMNIST": "table-1-multimnist", "CIFAR-10": "table-1-cifar10", "Cityscapes": "table-2-cityscapes"}
 COLUMNS |= {"BERT": "table-3-bert"}
@@ -162,6 +163,11 @@ def make_overview(figures: Path) -> list[str]:
         "Final test loss over that of equal-weight SGD at the best of its constant steps, mean over seeds with 95 % "
         f"interval, and whether it is {WITHIN} of it. FBLS is the paper's, at its bound of 1.",
         to_markdown(compare_untuned(figures)),
+        "## No learning rate, against today's defaults",
+        "Each method at its one setting, from [08_no_learning_rate](../notebooks/08_no_learning_rate.ipynb). Test "
+        "losses over those of the best rival on each data set: the worst ratio, the geometric mean, the losses. "
+        "[Verdicts](ours/ours-defaults-verdicts.md) say where the seeds decide.",
+        to_markdown(pd.read_csv(place(figures, f"{DEFAULTS}.csv"))),
     ]
 
 
@@ -202,7 +208,9 @@ def write_front_page(root: Path = ROOT) -> list[Path]:
         ValueError: a table of ``figures`` is missing.
     """
     figures = root / "figures"
-    missing = [name for name in (*SOURCES, *COLUMNS.values(), TUNED) if not place(figures, f"{name}.csv").exists()]
+    missing = [
+        name for name in (*SOURCES, *COLUMNS.values(), TUNED, DEFAULTS) if not place(figures, f"{name}.csv").exists()
+    ]
     if missing:
         raise ValueError(f"`figures` must have {', '.join(missing)}, found none; run `make figures`.")
     texts = {str(number): words for number, words in read_paper()["claims"].items()}

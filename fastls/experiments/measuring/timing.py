@@ -14,7 +14,7 @@ from fastls.algorithms.multitask_optimizer import StepRecord
 from fastls.datasets.common import MultiTaskData
 from fastls.experiments.measuring.measurement import Measurement, changed
 from fastls.experiments.training.config import RunConfig
-from fastls.experiments.training.sweeps import GAIN, LR_UB, SEARCH, Sweep, gain_run
+from fastls.experiments.training.sweeps import DEFAULTS, GAIN, LR_UB, SEARCH, Sweep, default_run, gain_run
 from fastls.experiments.training.training import PASSES, Training, summarize_steps
 
 METHODS = ("EqualWeight", "SGD", "BLS", "MGDA-UB", "FBLS")
@@ -58,6 +58,8 @@ class Timing(Measurement):
 
     def method_config(self, method: str) -> RunConfig:
         sweep = Sweep(**vars(self.setting), epochs=self.epochs, seeds=1)
+        if method in DEFAULTS:
+            return default_run(sweep, method, seed=0)
         if method == GAIN:
             return gain_run(sweep, seed=0)
         if method in VARIANTS:

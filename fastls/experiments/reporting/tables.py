@@ -94,14 +94,14 @@ def write_table(
     digits: int = 3,
     shown: pd.DataFrame | None = None,
 ) -> list[Path]:
-    """Write ``name.md``, for people, and ``name.csv``, with all digits, where they belong in `folder`.
+    """Write ``name.md``, for people, and ``name.csv``, with six digits, where they belong in `folder`.
 
     People see `shown` where it is given.
     """
     text = format_table(table if shown is None else shown, notes, f"# {title}", digits) + "\n"
     paths = [place(folder, f"{name}.md"), place(folder, f"{name}.csv")]
     write_atomically(paths[0], text)
-    write_atomically(paths[1], table.to_csv(index=False))
+    write_atomically(paths[1], table.to_csv(index=False, float_format="%.6g"))
     return paths
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastls.experiments.training.config import RunConfig, Setting
+from fastls.experiments.training.config import FIELDS, RunConfig, Setting
+from fastls.experiments.training.rivals import RIVALS
 
 # "We choose eight step sizes evenly from log-range between -3 and -1" (section MultiMNIST of the paper).
 STEP_SIZES = tuple(float(f"{step:.4g}") for step in np.logspace(-3, -1, 8))
@@ -39,7 +40,7 @@ class Sweep(Setting):
     decay_every: int = 10
 
     def run(self, method: str, lr: float, seed: int, **options) -> RunConfig:
-        options = {"direction": None if method == "EqualWeight" else "mgda"} | options
+        options = ({"direction": "mgda"} if "direction" in FIELDS[method] else {"direction": None}) | options
         return RunConfig(**vars(self.setting), method=method, lr=float(lr), epochs=self.epochs, seed=seed, **options)
 
 
@@ -55,6 +56,15 @@ def gain_run(sweep: Sweep, seed: int, bound: float = GUARD, beta: float = 0.3, *
     """FBLS with the gain in its trials, started at the previous step: the bound is a guard, unless one is asked for."""
     search = SEARCH | {"beta": beta, "start": "previous"}
     return sweep.run("FBLS", bound, seed, **search, match_gain=True, **options)
+
+
+# Methods that take the model and nothing else, each at its one setting.
+DEFAULTS = ("AdamFBLS", *RIVALS)
+
+
+def default_run(sweep: Sweep, method: str, seed: int, **options) -> RunConfig:
+    """A method of `DEFAULTS`: a rival at the learning rate of its authors, AdamFBLS with its guard."""
+    return sweep.run(method, RIVALS[method][1] if method in RIVALS else GUARD, seed, **options)
 
 
 def constant_runs(sweep: Sweep, seed: int, method: str) -> list[RunConfig]:

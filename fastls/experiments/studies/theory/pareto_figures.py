@@ -16,7 +16,7 @@ from torch import Tensor
 from fastls.algorithms.directions import DIRECTIONS, compute_gramian
 from fastls.algorithms.pareto import stationarity_gap
 from fastls.experiments.reporting.planes import COMMON, TASK_STYLES, descent_cone, draw_arrow, fill_sector
-from fastls.experiments.reporting.style import new_figure, share_legend, sign
+from fastls.experiments.reporting.style import new_figure, round_values, share_legend, sign
 
 _PALETTE = sns.color_palette("colorblind")
 FRONT = {"color": _PALETTE[1], "linewidth": 3}
@@ -91,7 +91,9 @@ def _draw_landscape(panel, losses, pareto_set: Tensor, points: dict[str, Tensor]
     x, y = (torch.linspace(low[i].item(), high[i].item(), 121, dtype=drawn.dtype) for i in (0, 1))
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
     values = losses(grid)
-    levels = np.linspace(0.15, math.sqrt(values.max().item()), 9) ** 2
+    top = values.max().item()
+    values = round_values(values, top)  # a level line is closed, or not, by the last digit of a value
+    levels = round_values(np.linspace(0.15, math.sqrt(top), 9) ** 2, top)
     for t, style in enumerate(TASK_STYLES):
         options = {"colors": [style["color"]], "linestyles": style["linestyle"], "linewidths": 0.7}
         panel.contour(x, y, values[..., t], levels=levels, alpha=0.7, **options)

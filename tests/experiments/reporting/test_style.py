@@ -1,0 +1,65 @@
+"""What is drawn and written does not depend on the last digits, which another processor computes otherwise."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from fastls.experiments.reporting import style, tables
+
+X = np.linspace(0.1, 3, 40)
+
+
+def draw(noise: float, scale: str):
+    """Every kind of artist that the project draws, its numbers off by a share of `noise`."""
+    factor = 1 + noise * np.cos(np.arange(len(X)))
+    y = np.exp(-5 * X) * factor
+    figure, panel = style.new_figure(1)
+    panel.plot(X * factor, y, marker="o")
+    panel.fill_between(X, y, 2 * y * factor)
+    panel.scatter(X * factor, y, s=9)
+    panel.vlines(X, y * factor, 2 * y)
+    panel.fill(X[:3] * factor[:3], y[[0, 5, 1]] * factor[:3])
+    panel.annotate("here", (X[3] * factor[3], y[3]), (X[5], y[5] * factor[5]), arrowprops={"arrowstyle": "->"})
+    panel.axhline(y[3], color="0.5")
+    panel.set_yscale(scale)
+    if scale == "linear":
+        panel.contour(np.add.outer(X * factor, X)[:5, :5])
+        panel.imshow((np.outer(X, X) * factor)[:4, :4])
+    return figure
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_the_bytes_of_a_figure_do_not_depend_on_the_last_digits(tmp_path, scale):
+    contents = []
+    for noise in (0.0, 1e-13):
+        paths = style.save_figure(draw(noise, scale), "one", tmp_path / str(noise))
+        contents.append([path.read_bytes() for path in paths])
+    assert contents[0] == contents[1]
+    other = style.save_figure(draw(1e-3, scale), "one", tmp_path / "other")
+    assert [path.read_bytes() for path in other] != contents[0]
+    plt.close("all")
+
+
+def test_the_rounding_moves_nothing_that_an_eye_could_see():
+    for scale in ("linear", "log"):
+        figure = draw(0.0, scale)
+        (panel,) = figure.axes
+        before = [line.get_ydata().copy() for line in panel.lines]
+        span = np.ptp(panel.get_ylim())
+        style.round_drawn(panel)
+        for old, line in zip(before, panel.lines, strict=True):
+            far = np.abs(old - line.get_ydata())
+            assert (far <= (1e-5 * np.abs(old) if scale == "log" else 1e-5 * span)).all()
+    plt.close("all")
+
+
+def test_what_is_not_finite_or_not_a_float_stays():
+    np.testing.assert_array_equal(style.round_values([np.nan, np.inf, 0.0], None), [np.nan, np.inf, 0.0])
+    assert style.round_values([1, 2], None).dtype.kind == "i"
+
+
+def test_tables_hold_six_digits(tmp_path):
+    table = pd.DataFrame({"value": [1 / 3, 1e-12 / 3], "n": [10_000_000, 1]})
+    (_, path) = tables.write_table(table, "one", tmp_path, "One", [])
+    assert path.read_text() == "value,n\n0.333333,10000000\n3.33333e-13,1\n"
