@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fastls.algorithms.directions import Direction, get_direction, is_stationary, weigh
+from fastls.algorithms.evaluation.checks import check_parts, check_paths, compare_trial_at_zero
 from fastls.algorithms.line_search import Backtracking, LineSearch, SearchResult, Slopes
 from fastls.algorithms.spaces import Evaluation, LatentSpace, Space, Trials, check_finite, squared_norm
 from fastls.models.multitask import MultiTaskModel
@@ -90,9 +91,11 @@ def latent_backward(
 
     Raises:
         FloatingPointError: a loss or a gradient of a loss is NaN or infinite; no `.grad` has changed.
+        ValueError, TypeError: the model does not fit, as for an optimizer.
         NotImplementedError: the model is spread over processes; ``optimizer.step`` serves those.
 
-    Loss terms that do not go through z are found by `compare_with_backward`, once before the loop; ``step`` calls it.
+    The first call refuses losses that reach the encoder beside z. `compare_with_backward`, once before the loop, also
+    compares the gradients, as ``step`` does.
 
     Example:
         >>> from fastls.models.lenet import lenet
@@ -105,7 +108,13 @@ def latent_backward(
     """
     if model.process_group is not None:
         raise NotImplementedError("`latent_backward` must run in one process; use the `step` of an optimizer instead.")
+    first = "paths" not in model.looked_at
+    if first:
+        check_parts(model)
     batch = Evaluation(model, inputs, targets, replayable=True, z=z)
+    if first:
+        check_paths(batch)
+        model.looked_at.add("paths")
     with batch.in_full_precision():
         found = find_direction(LatentSpace(), get_direction(direction), batch)
         for parameters, gradients in zip(batch.head_parameters, batch.own_gradients, strict=True):
@@ -161,11 +170,15 @@ def latent_line_search(
         >>> 0 < latent_line_search(found).step_size <= 1
         True
     """
-    batch, found = step.batch, step.found
+    batch, found, model = step.batch, step.found, step.batch.model
     if step.versions != _versions(batch):
         raise ValueError("`latent_line_search` must be called before the parameters of the decoders move.")
     if found.stationary:
         return SearchResult(0.0, trials=0, accepted=False)
     with batch.in_full_precision():
+        if model.training not in model.looked_at:
+            nowhere = torch.zeros_like(found.direction)
+            compare_trial_at_zero(Trials(LatentSpace(), batch, nowhere, list(range(len(batch.losses)))), batch)
+            model.looked_at = {"paths", model.training}  # and again when the caller switches
         question = pose_search(LatentSpace(), batch, found.direction, found.active, found.slopes)
         return (line_search or Backtracking())(*question, lr_ub, previous)

@@ -144,6 +144,7 @@ class MultiTaskModel(nn.Module):
         self.loss_modules = TaskModules({task: self.losses[task] for task in modules})
         # Whether a pass draws from the generators of Python or NumPy; the first step of an optimizer finds out.
         self.draws_elsewhere = True
+        self.looked_at = set()  # what the functional layer has checked, once
         # A plain dict registers nothing: parameters and state are those of encoder, decoders and losses, each once.
         self.heads = {task: TaskHead(task, decoder, self.losses) for task, decoder in decoders.items()}
 

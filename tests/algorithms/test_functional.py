@@ -1,6 +1,7 @@
 """The layer beneath `step`, in the loops that people already have: it takes the same steps, and any optimizer moves."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -63,6 +64,34 @@ def test_weights_that_are_not_trained_get_no_gradient():
     assert [parameter.grad is None for parameter in model.parameters()] == [
         not p.requires_grad for p in model.parameters()
     ]
+
+
+def test_what_the_split_would_train_wrongly_is_refused():
+    model, (inputs, targets) = mlp(), batch()
+    penalty = model.losses | {"task0": lambda output, target: output.mean() + model.encoder[0].weight.square().sum()}
+    penalized = MultiTaskModel(model.encoder, dict(model.decoders), penalty)
+    with pytest.raises(ValueError, match="through z alone, found a path to encoder.0.weight"):
+        latent_backward(penalized, model.encoder(inputs), targets)
+    shared = MultiTaskModel(model.encoder, dict.fromkeys(targets, model.decoders["task0"]), model.losses)
+    with pytest.raises(ValueError, match="must belong to one part of the model"):
+        latent_backward(shared, model.encoder(inputs), targets)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_search_whose_trials_find_other_losses_is_warned_of_once():
+    seen = []
+
+    def counting(output, target):
+        seen.append(output)
+        return F.mse_loss(output, target) * len(seen)
+
+    model, (inputs, targets) = mlp(), batch()
+    model = MultiTaskModel(model.encoder, dict(model.decoders), model.losses | {"task1": counting})
+    with pytest.warns(UserWarning, match="A trial at a step of size 0.*'task1'"):
+        latent_line_search(latent_backward(model, model.encoder(inputs), targets))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="A trial at a step of size 0")
+        latent_line_search(latent_backward(model, model.encoder(inputs), targets))
 
 
 def test_a_search_after_the_move_is_refused():

@@ -69,7 +69,10 @@ def compare_with_backward(model: MultiTaskModel, inputs, targets: dict[str, Tens
     start = Snapshot(model, next(iter(trainable(model.encoder).values())).device)
     hooks = []
     try:
-        ours = _split_gradients(model, names, inputs, targets)
+        evaluation = Evaluation(model, inputs, targets, replayable=False)
+        check_paths(evaluation)
+        ours = _split_gradients(evaluation)
+        del evaluation
         drawn = get_generators(start.device, elsewhere=True)[-2:]
         model.draws_elsewhere = not same_generators(start.generators[-2:], drawn)
         start.restore()
@@ -100,24 +103,27 @@ def _compare(names: dict[int, str], ours: dict[int, Tensor], found: dict, parame
         found[name] = (gradient.sub_(mine).norm().item(), length, is_zero)
 
 
-def _split_gradients(model: MultiTaskModel, names: dict[int, str], inputs, targets) -> dict[int, Tensor]:
-    """id of a parameter -> its gradient by way of z, after a look at what the losses reach without the encoder."""
-    evaluation = Evaluation(model, inputs, targets, replayable=False)
-    given = {id(leaf) for leaf in tree_leaves((inputs, targets, evaluation.copies))}
-    encoder = {id(parameter) for parameter in evaluation.encoder_parameters.values()}
-    known = {id(parameter) for head in model.heads.values() for parameter in trainable(head).values()}
+def check_paths(evaluation: Evaluation) -> None:
+    """Refuse losses that reach the encoder, or a tensor that the model does not hold, on a path beside z; no pass."""
+    given = {id(leaf) for leaf in tree_leaves((evaluation.inputs, evaluation.targets, evaluation.copies))}
+    encoder = {id(parameter): name for name, parameter in evaluation.encoder_parameters.items()}
+    known = {id(parameter) for parameters in evaluation.head_parameters for parameter in parameters.values()}
     for leaf in find_leaves(evaluation.total):
         if id(leaf) in encoder:
             raise ValueError(
-                f"Every loss must reach the encoder through z alone, found a path to {names[id(leaf)]} that does not: "
-                "a penalty on its weights, or a term that the encoder keeps aside. Return what the term needs as a "
-                "part of z, and let a loss read it there."
+                f"Every loss must reach the encoder through z alone, found a path to encoder.{encoder[id(leaf)]} that "
+                "does not: a penalty on its weights, or a term that the encoder keeps aside. Return what it needs "
+                "as a part of z, and let a loss read it there."
             )
         if id(leaf) not in known | given:
             raise ValueError(
                 f"Every trainable tensor that a loss reads must be a parameter of the model, found one of shape "
                 f"{tuple(leaf.shape)} that is not. Make the loss a torch.nn.Module that holds it, or detach it."
             )
+
+
+def _split_gradients(evaluation: Evaluation) -> dict[int, Tensor]:
+    """id of a parameter -> its gradient by way of z."""
     summed = [torch.stack(of_leaf).sum(0) for of_leaf in evaluation.latent_gradients]
     ids = [id(parameter) for parameter in evaluation.encoder_parameters.values()]
     gradients = dict(zip(ids, evaluation.pull_back(summed, last=True), strict=True))
