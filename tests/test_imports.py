@@ -10,7 +10,7 @@ import fastls
 PACKAGE = Path(fastls.__file__).parent
 EXPERIMENTS = {"algorithms", "models", "datasets", "environment", "paths", "fastls"}
 MAY_IMPORT = {
-    "algorithms": {"algorithms", "models.multitask"},
+    "algorithms": {"algorithms", "models.multitask", "models.latent", "models.snapshot"},
     "models": {"models"},
     "datasets": {"datasets", "paths"},
     "experiments": {"experiments", *EXPERIMENTS},

@@ -137,12 +137,15 @@ def get_direction(direction: str | Direction) -> Direction:
 def compute_gramian(gradients: Tensor, columns: int = 2**18) -> Tensor:
     """(T, T) float64, G = F Fᵀ, from the gradients F of shape (T, n), one task's a row.
 
-    G is summed over blocks of that many columns, so that no second copy of F is held.
+    G is summed over blocks of that many columns, so that no second copy of F is held; of fewer for more than 16 tasks,
+    since fresh memory for 40 such rows costs more than their product.
     """
     tasks = gradients.shape[0]
+    columns = min(columns, gradients.shape[1], 2**26 // tasks**2)
+    buffer = gradients.new_empty(tasks * columns, dtype=torch.float64)
     gramian = gradients.new_zeros((tasks, tasks), dtype=torch.float64)
     for block in gradients.split(columns, dim=1):
-        block = block.double()
+        block = buffer[: block.numel()].view_as(block).copy_(block)
         gramian += block @ block.T
     return gramian
 

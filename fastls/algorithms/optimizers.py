@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from fastls.algorithms.directions import Direction
-from fastls.algorithms.evaluation.latent import Latent
 from fastls.algorithms.evaluation.ranks import Ranks
 from fastls.algorithms.line_search import Backtracking, ConstantStep, LineSearch
 from fastls.algorithms.multitask_optimizer import CommonDirectionOptimizer, MultiTaskOptimizer, StepRecord
 from fastls.algorithms.spaces import LatentSpace, ParameterSpace, Passes, check_finite
+from fastls.models.latent import Latent
 from fastls.models.multitask import NO_LABEL, MultiTaskModel, check_targets
 
 

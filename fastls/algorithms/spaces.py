@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from fastls.algorithms.directions import compute_gramian
-from fastls.algorithms.evaluation.latent import Latent, flatten_gradients
 from fastls.algorithms.evaluation.ranks import Ranks
-from fastls.algorithms.evaluation.snapshot import Snapshot
+from fastls.models.latent import Latent, flatten_gradients
 from fastls.models.multitask import NO_LABEL, MultiTaskModel, check_targets
+from fastls.models.snapshot import Snapshot
 
 
 @dataclass

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from fastls.algorithms.evaluation.snapshot import Snapshot, get_generators, same_generators
 from fastls.algorithms.spaces import Evaluation, Passes, Trials, trainable
 from fastls.models.multitask import MultiTaskModel
+from fastls.models.snapshot import Snapshot, get_generators, same_generators
 
 TOLERANCE = 0.05  # between two computations of one gradient, in its norm: rounding of bfloat16, sums in another order
 SHARDED = {"FSDPModule", "FullyShardedDataParallel"}  # by name: torch loads its distributed half for them

@@ -12,11 +12,11 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from fastls.algorithms import functional, multitask_optimizer, spaces
-from fastls.algorithms.evaluation import snapshot
 from fastls.datasets.common import MultiTaskData
 from fastls.experiments.measuring.measurement import Measurement
 from fastls.experiments.measuring.timing import Timing
 from fastls.experiments.training.training import Training
+from fastls.models import snapshot
 
 STEPS = 3
 # Part -> (owner, attribute) of the calls that make it up. A call within a call counts as part of that one.
