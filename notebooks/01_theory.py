@@ -26,7 +26,6 @@
 sweep_points = 31  # encoder factors c of the gain sweep
 sweep_steps = 50  # steps of each method in the sweep
 random_encoders = 300  # random Jacobians for each width of the encoder
-interactive = False  # True: sliders under the panel, for a notebook with a kernel
 device = "auto"  # "cpu", "cuda" or "auto"; everything here is tiny and stays on the CPU
 jobs = 1  # training runs at once; none here
 runs_dir = "build/quick/runs"  # where runs are kept, from the root of the repository; none here
@@ -815,13 +814,9 @@ _ = style.save_figure(figure, "ours-armijo-panel", folder)
 table[table["kind"] == "step"].set_index("gain")[["beta", "gamma", "lr_ub", "eta", "L_1", "L_2"]].round(3)
 
 # %% [markdown]
-# With a kernel, set `interactive = True` in the parameters for sliders.
-
-# %%
-if interactive:
-    display(panel.interactive_panel())
-
-# %% [markdown]
+# To turn β, γ, the bound and the encoder yourself, open the page *Live figures* of the book
+# ([its source](../docs/live.md)); `make book` builds it.
+#
 # The parts that you wrote, together: your direction and your search train the network of section 6. This cell checks
 # them beside `fastls.FBLS`.
 

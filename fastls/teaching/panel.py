@@ -6,9 +6,7 @@ where the gain ρ is c². The step is that of `fastls.FBLS`, and the trials are 
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from io import BytesIO
 
-import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -110,27 +108,6 @@ def take_step(setting: Setting) -> Step:
     return Step(setting, search.phi, search.trials, record, after)
 
 
-def armijo_panel(
-    beta: float = 0.1, gamma: float = 0.5, lr_ub: float = 1.0, gain: float = 1.0
-) -> tuple[Figure, pd.DataFrame]:
-    """One setting: the trials with their Armijo lines on the left, what the step does to the losses on the right.
-
-    Returns:
-        The figure, and the table of `panel_row`.
-
-    Raises:
-        ValueError: as `take_step`.
-    """
-    step = take_step(Setting(beta, gamma, lr_ub, gain))
-    use_style()
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.6), sharex=True, sharey=True)
-    _draw_setting(*axes, step)
-    axes[0].set(xlabel="step size η", ylabel="loss")
-    share_legend(figure, axes[0])
-    sign(figure, f"{_describe(step.setting)} · {PROBLEM}")
-    return figure, _tabulate(step)
-
-
 def panel_row(settings: Sequence[Setting]) -> tuple[Figure, pd.DataFrame]:
     """Settings side by side, each with its trials above and what the step does below.
 
@@ -160,32 +137,6 @@ def panel_row(settings: Sequence[Setting]) -> tuple[Figure, pd.DataFrame]:
     share_legend(figure, axes[0, 0])
     sign(figure, PROBLEM)
     return figure, pd.concat(map(_tabulate, steps), ignore_index=True)
-
-
-def interactive_panel() -> ipywidgets.Widget:
-    """`armijo_panel` under four sliders. It needs a kernel: who reads without one sees nothing of it."""
-    start, powers = Setting(), {"base": 2, "min": -3, "max": 3, "step": 0.5}
-    at_rest = {"continuous_update": False, "readout_format": ".2f"}  # redrawn once the slider is let go
-    sliders = {
-        "beta": ipywidgets.FloatSlider(start.beta, min=0.02, max=0.98, step=0.02, description="β", **at_rest),
-        "gamma": ipywidgets.FloatSlider(start.gamma, min=0.1, max=0.9, step=0.1, description="γ", **at_rest),
-        "lr_ub": ipywidgets.FloatLogSlider(start.lr_ub, **powers, description="lr_ub", **at_rest),
-        "gain": ipywidgets.FloatLogSlider(start.gain, **powers, description="gain ρ", **at_rest),
-    }
-    # An image, not an output area: nbclient, which papermill runs on, fails on those when it keeps no widgets.
-    picture = ipywidgets.Image(format="png")
-
-    def redraw(change=None) -> None:
-        figure, _ = armijo_panel(**{name: slider.value for name, slider in sliders.items()})
-        content = BytesIO()
-        figure.savefig(content, format="png")
-        plt.close(figure)  # else Jupyter shows it once more
-        picture.value = content.getvalue()
-
-    for slider in sliders.values():
-        slider.observe(redraw, names="value")
-    redraw()
-    return ipywidgets.VBox([*sliders.values(), picture])
 
 
 def _describe(setting: Setting) -> str:

@@ -1,14 +1,12 @@
 """The panel: its trials are those of fastls.Backtracking, its step is that of fastls.FBLS, and sliders redraw it."""
 
 import matplotlib.pyplot as plt
-import nbformat
 import pytest
 import torch
-from nbclient import NotebookClient
 
 from fastls.algorithms.line_search import satisfies_armijo
 from fastls.experiments.reporting import style
-from fastls.teaching.panel import Setting, armijo_panel, interactive_panel, panel_row, take_step
+from fastls.teaching.panel import Setting, panel_row, take_step
 
 SETTINGS = [
     Setting(),
@@ -66,7 +64,7 @@ def drawn(panel, marker) -> list[tuple[float, float]]:
 
 
 def test_what_is_drawn_is_what_is_in_the_table():
-    figure, table = armijo_panel(gain=3.0)
+    figure, table = panel_row([Setting(gain=3.0)])
     tried, taken = figure.axes
     points = {kind: rows[["eta", "L_1", "L_2"]].values.tolist() for kind, rows in table.groupby("kind")}
     for kind, marker in (("rejected", "x"), ("accepted", "o")):
@@ -77,7 +75,7 @@ def test_what_is_drawn_is_what_is_in_the_table():
 
 
 def test_losses_beyond_the_panel_stand_at_its_edge_with_their_values():
-    figure, _ = armijo_panel(lr_ub=4.0, gain=8.0)
+    figure, _ = panel_row([Setting(lr_ub=4.0, gain=8.0)])
     tried, taken = figure.axes
     top = tried.get_ylim()[1]
     assert drawn(taken, "^") == [(0.5, top)] * 2
@@ -86,7 +84,7 @@ def test_losses_beyond_the_panel_stand_at_its_edge_with_their_values():
 
 
 def test_both_losses_fall_where_the_trial_is_the_step():
-    figure, _ = armijo_panel(gain=1.0)
+    figure, _ = panel_row([Setting(gain=1.0)])
     assert figure.axes[1].get_title().endswith("both losses fell") and drawn(figure.axes[1], "^") == []
 
 
@@ -114,46 +112,9 @@ def test_bytes_depend_on_the_setting_alone(tmp_path):
 )
 def test_bad_settings(values, message):
     with pytest.raises(ValueError, match=message):
-        armijo_panel(**values)
+        take_step(Setting(**values))
 
 
 def test_a_row_without_settings():
     with pytest.raises(ValueError, match="`settings` must hold at least one setting, found none"):
         panel_row([])
-
-
-def test_sliders_redraw_the_picture():
-    *sliders, picture = interactive_panel().children
-    assert [slider.value for slider in sliders] == [0.1, 0.5, 1.0, 1.0]
-    pictures = [bytes(picture.value)]
-    for slider, value in zip(sliders, (0.6, 0.3, 4.0, 2.0), strict=True):
-        slider.value = value
-        pictures.append(bytes(picture.value))
-    assert all(content.startswith(b"\x89PNG") for content in pictures) and len(set(pictures)) == 5
-    assert plt.get_fignums() == []
-
-
-@pytest.mark.parametrize("end", [0, -1])
-def test_sliders_stay_where_a_step_can_be_taken(end):
-    *sliders, _ = interactive_panel().children
-    limits = [(slider.min, slider.max)[end] for slider in sliders]
-    powers = [2.0**limit if hasattr(slider, "base") else limit for slider, limit in zip(sliders, limits, strict=True)]
-    assert take_step(Setting(*powers)).record.accepted
-
-
-CELLS = [
-    "from fastls.teaching import panel\ninteractive = False",
-    "if interactive:\n    display(panel.interactive_panel())",
-    "sliders = panel.interactive_panel()\ndisplay(sliders)",
-    "sliders.children[3].value = 3.0\nlen(sliders.children[-1].value) > 10_000",
-]
-
-
-def test_in_a_kernel():
-    """Behind a switch that is off it leaves nothing. On, a widget, under a runner that keeps no widgets either."""
-    cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
-    notebook = NotebookClient(nbformat.v4.new_notebook(cells=cells), timeout=120, store_widget_state=False).execute()
-    imported, hidden, shown, moved = (cell.outputs for cell in notebook.cells)
-    assert imported == hidden == []
-    assert [set(output.data) for output in shown] == [{"text/plain", "application/vnd.jupyter.widget-view+json"}]
-    assert [output.data["text/plain"] for output in moved] == ["True"]
