@@ -117,8 +117,8 @@ def latent_backward(
         model.looked_at.add("paths")
     with batch.in_full_precision():
         found = find_direction(LatentSpace(), get_direction(direction), batch)
-        for parameters, gradients in zip(batch.head_parameters, batch.own_gradients, strict=True):
-            for parameter, gradient in zip(parameters.values(), gradients, strict=True):
+        for t in found.active.nonzero().squeeze(1).tolist():  # the others sit out: zeros would have AdamW decay them
+            for parameter, gradient in zip(batch.head_parameters[t].values(), batch.own_gradients[t], strict=True):
                 parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad + gradient
         gain = _backward(batch, found.direction)
     slopes, weights = found.slopes.total.to(batch.losses.device), found.weights.to(batch.losses.device)

@@ -66,6 +66,15 @@ def test_weights_that_are_not_trained_get_no_gradient():
     ]
 
 
+def test_a_task_without_a_label_gets_no_gradient():
+    model, (inputs, targets) = mlp(), batch()
+    model = MultiTaskModel(model.encoder, dict(model.decoders), model.losses | {"task1": lambda output, target: None})
+    found = latent_backward(model, model.encoder(inputs), targets)
+    assert found.weights.tolist() == [1, 0]
+    assert all(parameter.grad is None for parameter in model.decoders["task1"].parameters())
+    assert all(parameter.grad is not None for parameter in model.encoder.parameters())
+
+
 def test_what_the_split_would_train_wrongly_is_refused():
     model, (inputs, targets) = mlp(), batch()
     penalty = model.losses | {"task0": lambda output, target: output.mean() + model.encoder[0].weight.square().sum()}
