@@ -92,7 +92,7 @@ def latent_backward(
     Raises:
         FloatingPointError: a loss or a gradient of a loss is NaN or infinite; no `.grad` has changed.
         ValueError, TypeError: the model does not fit, as for an optimizer.
-        NotImplementedError: the model is spread over processes; ``optimizer.step`` serves those.
+        NotImplementedError: z is a leaf, and the model is spread over processes.
 
     The first call refuses losses that reach the encoder beside z. `compare_with_backward`, once before the loop, also
     compares the gradients, as ``step`` does.
@@ -106,12 +106,10 @@ def latent_backward(
         >>> found.weights.shape
         torch.Size([2])
     """
-    if model.process_group is not None:
-        raise NotImplementedError("`latent_backward` must run in one process; use the `step` of an optimizer instead.")
     first = "paths" not in model.looked_at
     if first:
         check_parts(model)
-    batch = Evaluation(model, inputs, targets, replayable=True, z=z)
+    batch = Evaluation(model, inputs, targets, replayable=True, z=z, spread=True)
     if first:
         check_paths(batch)
         model.looked_at.add("paths")
@@ -132,16 +130,19 @@ def _versions(batch: Evaluation) -> list[int]:
 
 def _backward(batch: Evaluation, direction: Tensor) -> Tensor | None:
     """``z.backward(d_z)``, and the gain, which only what this backward adds to `.grad` tells."""
+    if batch.ranks.group is not None and batch.z.tensors[0].is_leaf:
+        raise NotImplementedError("z must not be a leaf with several processes: nothing would add up their gradients.")
     held = [(parameter, parameter.grad) for parameter in batch.encoder_parameters.values()]
     for parameter, _ in held:
         parameter.grad = None
     torch.autograd.backward(batch.z.tensors, batch.z.split(direction))
-    added = [parameter.grad for parameter, _ in held if parameter.grad is not None]
-    gain = squared_norm(added, batch.losses) / squared_norm([direction], batch.losses) if added else None
+    reached = [(parameter, before) for parameter, before in held if parameter.grad is not None]
+    added = batch.ranks.sum([parameter.grad for parameter, _ in reached])
     for parameter, before in held:
-        if before is not None:
-            parameter.grad = before if parameter.grad is None else before + parameter.grad
-    return gain
+        parameter.grad = before
+    for (parameter, before), gradient in zip(reached, added, strict=True):
+        parameter.grad = gradient if before is None else before + gradient
+    return squared_norm(added, batch.losses) / batch.squared_length(direction) if added else None
 
 
 def latent_line_search(

@@ -60,7 +60,7 @@ class Evaluation:
         self.head_parameters = [trainable(head) for head in model.heads.values()]
         device = next(iter(self.encoder_parameters.values())).device
         self.autocast = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
-        self.ranks = Ranks(model.process_group if spread else None, inputs, device)
+        self.ranks = Ranks(model.process_group if spread else None, inputs if z is None else z, device)
         keeps = replayable and z is None
         self.encoder_start = Snapshot(model.encoder, device, model.draws_elsewhere) if keeps else None
         self.z = self.encode() if z is None else Latent(z)

@@ -104,7 +104,7 @@ class MultiTaskModel(nn.Module):
 
     Where every part with trainable parameters is wrapped in DistributedDataParallel, the model is spread over its
     processes: each rank steps on its part of the batch, and every rank takes the step of the whole batch. The wrappers
-    are taken off, since the optimizers send what has to be sent themselves.
+    are taken off and send no gradients from then on, since the optimizers and `latent_backward` send them.
 
     Raises:
         ValueError: no task at all, decoders and losses that do not name the same tasks, or parts of which only some
@@ -161,7 +161,10 @@ class MultiTaskModel(nn.Module):
 
 def unwrap(part):
     """What is inside of DistributedDataParallel; anything else as it is."""
-    return part.module if isinstance(part, DistributedDataParallel) else part
+    if not isinstance(part, DistributedDataParallel):
+        return part
+    part.require_backward_grad_sync = False  # as in its `no_sync`: else gradients would be added up twice
+    return part.module
 
 
 def find_processes(parts: list[nn.Module]):

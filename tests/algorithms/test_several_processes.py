@@ -19,7 +19,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from fastls import DIRECTIONS, FBLS, AdamFBLS, MultiTaskModel, latent_backward
+from fastls import DIRECTIONS, FBLS, AdamFBLS, MultiTaskModel, latent_backward, latent_line_search
 
 STEPS = 20
 METHODS = {method.__name__: method for method in [*FIVE, AdamFBLS]}
@@ -50,6 +50,20 @@ def train(name: str, tasks: int, part: slice, model: MultiTaskModel) -> dict:
         "steps": [(record.step_size, record.trials) for record in records],
         "gains": [record.gain for record in records],
     }
+
+
+def loop(part: slice, model: MultiTaskModel, encoder: nn.Module | None = None) -> list[torch.Tensor]:
+    """The functional layer, with a mover that has a momentum and one step of FBLS."""
+    movers = [torch.optim.AdamW(model.parameters(), lr=0.01), torch.optim.SGD(model.parameters(), lr=1.0)]
+    for seed, mover in enumerate([movers[0]] * 5 + [movers[1]]):
+        inputs, targets = batch(4, seed=seed)
+        mover.zero_grad()
+        z = (encoder or model.encoder)(inputs[part])
+        found = latent_backward(model, z, {task: target[part] for task, target in targets.items()})
+        if mover is movers[1]:
+            mover.param_groups[0]["lr"] = latent_line_search(found, 30.0).step_size
+        mover.step()
+    return [*copies(model), found.gain, found.losses]
 
 
 def cut(rank: int, world: int) -> slice:
@@ -100,7 +114,13 @@ def work(rank: int, world: int, folder: str) -> None:
     record = optimizer.step(*here)
     found["nan"] = record.step_size, record.trials, copies(model)
 
-    found["refused"] = refused(lambda: latent_backward(model, model.encoder(here[0]), here[1]), NotImplementedError)
+    found["loop"] = loop(part, spread(mlp(4)))
+    plain = mlp(4)
+    wrapped = DistributedDataParallel(plain.encoder)
+    decoders = {task: DistributedDataParallel(decoder) for task, decoder in plain.decoders.items()}
+    found["wrapped"] = loop(part, MultiTaskModel(wrapped, decoders, plain.losses), wrapped)
+    z = model.encoder(here[0]).detach().requires_grad_()
+    found["refused"] = refused(lambda: latent_backward(model, z, here[1]), NotImplementedError)
     encoder = DistributedDataParallel(mlp().encoder)
     found["half"] = refused(lambda: MultiTaskModel(encoder, dict(mlp().decoders), mlp().losses), ValueError)
     shards = mlp()
@@ -156,6 +176,13 @@ def test_ranks_take_the_steps_of_one_process(ranks, name, tasks):
             assert torch.equal(ours, theirs)  # ranks never drift
 
 
+def test_a_loop_of_ones_own_takes_the_steps_of_one_process(ranks):
+    for rank in ranks:
+        torch.testing.assert_close(rank["loop"], loop(slice(None), mlp(4)), rtol=1e-6, atol=1e-9)
+        assert all(torch.equal(a, b) for a, b in zip(rank["loop"], rank["wrapped"], strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(rank["loop"], ranks[0]["loop"], strict=True))
+
+
 def test_some_search_needed_trials(ranks):
     assert any(trials > 1 for _, trials in ranks[0]["FBLS", 40]["steps"])
 
@@ -174,7 +201,7 @@ def test_a_nan_on_one_rank_rejects_the_trial_on_all(ranks):
 
 
 def test_what_does_not_fit_is_refused(ranks):
-    assert "must run in one process" in ranks[0]["refused"]
+    assert "z must not be a leaf" in ranks[0]["refused"]
     assert "not wrapped, ['Sequential']" in ranks[0]["half"]
     assert "`encoder` must be a plain module" in ranks[0]["sharded"]
     assert "must be a MultiTaskModel, found DistributedDataParallel" in ranks[0]["whole"]

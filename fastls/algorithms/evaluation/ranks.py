@@ -14,7 +14,7 @@ class Ranks:
 
     Args:
         group: the group, or None.
-        inputs: the batch of this rank; the length of its first tensor is n_r.
+        inputs: the batch of this rank, or its z; the length of its first tensor is n_r.
         device: where the sums are taken.
     """
 
