@@ -59,17 +59,19 @@ class TaskHead(nn.Module):
         self.task, self.decoder, self.losses = task, decoder, losses
         self.loss = losses[task] if isinstance(losses[task], nn.Module) else None  # registered, if it is a module
         self.takes_inputs = "inputs" in list(inspect.signature(decoder.forward).parameters)[1:]
-        self.writes_latent: bool | None = None  # whether the decoder changes z in place; None until it has run
+        # Whether the decoder changes z in place, by its mode, once it has run.
+        self.writes_latent: dict[bool, bool] = {}
 
     def decode(self, z, inputs):
         """The decoder's output. A decoder that writes on z, as nn.ReLU(inplace=True) does, gets a copy."""
-        if self.writes_latent is not False:
+        mode = self.decoder.training  # nn.Dropout(inplace=True) writes in one mode alone
+        if self.writes_latent.get(mode, True):
             z = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, z)
         tensors = [leaf for leaf in tree_leaves(z) if isinstance(leaf, Tensor) and not leaf.is_inference()]
         versions = [leaf._version for leaf in tensors]
         output = self.decoder(z, inputs=inputs) if self.takes_inputs else self.decoder(z)
-        if self.writes_latent is None and tensors:
-            self.writes_latent = versions != [leaf._version for leaf in tensors]
+        if mode not in self.writes_latent and tensors:
+            self.writes_latent[mode] = versions != [leaf._version for leaf in tensors]
         return output
 
     def forward(self, z, inputs, target) -> Tensor:

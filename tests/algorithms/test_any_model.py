@@ -187,6 +187,20 @@ def test_a_head_may_begin_in_place(algorithm):
     assert equal(*found)
 
 
+@pytest.mark.parametrize("algorithm", METHODS)
+def test_a_head_may_write_on_z_in_one_mode_alone(algorithm):
+    """A validation before the training must not decide that the head leaves z alone."""
+    found = []
+    for in_place in (False, True):
+        mine = {task: nn.Sequential(nn.Dropout(0.5, inplace=in_place), head) for task, head in heads().items()}
+        model = MultiTaskModel(Encoder(), mine, LOSSES)
+        model.eval()(data()[0])
+        model.train()
+        torch.manual_seed(0)
+        found.append(after_steps(algorithm, model))
+    assert equal(*found)
+
+
 @pytest.mark.parametrize("name", ["type", "update", "children", "a.b", "", "forward", "by_task"])
 def test_any_string_is_the_name_of_a_task(name):
     def build() -> MultiTaskModel:
