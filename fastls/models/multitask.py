@@ -58,7 +58,8 @@ class TaskHead(nn.Module):
         super().__init__()
         self.task, self.decoder, self.losses = task, decoder, losses
         self.loss = losses[task] if isinstance(losses[task], nn.Module) else None  # registered, if it is a module
-        self.takes_inputs = "inputs" in list(inspect.signature(decoder.forward).parameters)[1:]
+        forward = getattr(decoder, "_orig_mod", decoder).forward  # torch.compile hides the parameters
+        self.takes_inputs = "inputs" in list(inspect.signature(forward).parameters)[1:]
         # Whether the decoder changes z in place, by its mode, once it has run.
         self.writes_latent: dict[bool, bool] = {}
 
