@@ -9,22 +9,24 @@
 # %% [markdown]
 # # 3. MultiMNIST: does a line search in latent space replace the learning rate?
 #
-# Two handwritten digits lie over each other in one image. A LeNet-5 encoder turns the image into 50 numbers $z$, and
-# two small heads read them: one names the left digit, one the right. Two losses, one shared encoder: which way, and
-# how far?
+# Two handwritten digits lie over each other in one image. A LeNet-5 encoder turns the image into 50 numbers $z$. Two
+# small heads read these numbers: one names the left digit, one names the right digit. So there are two losses and one
+# shared encoder. In which direction should a step go, and how far?
 #
-# **You will learn** what the step of each of the paper's four algorithms costs, how the step size that a line search
-# finds compares with constant ones, and where the test in latent space stops being a test.
+# **You will learn**
+# - what a step of each of the paper's four algorithms costs;
+# - how the step size of a line search compares with constant step sizes;
+# - when the test in latent space says little about the step.
 #
 # **Regenerates** Figure 3, Figure 4, the top row of Figure 6 and the MultiMNIST column of Table 1 of
-# [Filatov and Merkulov (2021)](https://arxiv.org/abs/2110.00874), and figure 4 of the thesis. Adds the step size along
-# training, which the paper describes in words, and equal-weight SGD, which it leaves out.
+# [Filatov and Merkulov (2021)](https://arxiv.org/abs/2110.00874), and figure 4 of the thesis. We add the step size along
+# training, which the paper describes in words, and equal-weight SGD, which the paper leaves out.
 #
-# **Takes** about four minutes on two cores at the default size, which is far smaller than the paper's; the size is
-# printed under every figure. Runs are kept, so a second execution only draws.
+# **Takes** about four minutes on two cores at the default size, which is far smaller than the paper's. The size is
+# printed under every figure. The runs are kept, so a second execution only draws.
 
 # %% tags=["parameters"]
-source = "auto"  # "mnist", "digits" (scikit-learn's, the stand-in), or "auto": MNIST where it lies under data/
+source = "auto"  # "mnist", "digits" (scikit-learn's, the stand-in), or "auto": MNIST if its files are under data/
 n_train = 6000  # training images
 n_test = 1000  # test images
 epochs = 8
@@ -32,10 +34,10 @@ seeds = 2  # repetitions of every run
 step_sizes = [0.001, 0.001931, 0.003728, 0.007197, 0.01389, 0.02683, 0.05179, 0.1]  # constant steps, log-spaced
 betas = [0.1, 0.2, 0.3, 0.4]  # β of BLS and FBLS in Figure 4
 beta_seeds = 1  # repetitions of every run of Figure 4
-beta_epochs = 8  # epochs of Figure 4: BLS costs far more than the rest
-bls_seeds = 1  # repetitions of BLS at β = 0.1, trained as long as the rest
-directions = ["mean", "pcgrad", "edm"]  # rules for the common direction, beside MGDA; as long as Figure 4
-larger_steps = []  # constant steps of SGD above the paper's, shown beside them
+beta_epochs = 8  # epochs of Figure 4; can be fewer, since BLS costs far more than the other methods
+bls_seeds = 1  # repetitions of BLS at β = 0.1, trained for `epochs`
+directions = ["mean", "pcgrad", "edm"]  # rules for the common direction, compared with MGDA; trained for `beta_epochs`
+larger_steps = []  # constant steps of SGD above the paper's largest
 equal_weight_steps = [
     0.001,
     0.001931,
@@ -46,13 +48,13 @@ equal_weight_steps = [
     0.05179,
     0.1,
 ]  # constant steps of EqualWeight
-steps_with_fewer_seeds = []  # constant steps that are repeated less often
-fewer_seeds = 2  # so often
-decay_every = 2  # epochs between two halvings of the bound in FBLS+decay; the paper has 10 of 100
+steps_with_fewer_seeds = []  # constant steps that are repeated only `fewer_seeds` times
+fewer_seeds = 2
+decay_every = 2  # epochs between two halvings of the bound in FBLS+decay; in the paper 10, of 100 epochs
 timing_images = 6000  # images of an epoch in Table 1
 timing_rounds = 5  # measured epochs per method in Table 1
 device = "auto"  # "cpu", "cuda" or "auto"
-training_device = "auto"  # where runs but those of Figure 4 are trained; "auto": on `device`
+training_device = "auto"  # for all runs except those of Figure 4; "auto": the same as `device`
 jobs = 1  # training runs at once
 runs_dir = "build/quick/runs"  # where runs are kept, from the root of the repository
 figures_dir = "build/quick/figures"  # where figures and tables go
@@ -91,8 +93,9 @@ paper = tables.read_paper()
 # %% [markdown]
 # ## The data
 #
-# After the thesis: one digit is shifted four pixels to the left, the other four to the right, and the brighter pixel
-# of the two is kept. Which digit meets which is decided by a seed, the same on every machine.
+# We follow the thesis. One digit is shifted four pixels to the left, the other four pixels to the right. Where they
+# overlap, the brighter pixel is kept. A seed decides which two digits form a pair, so the pairs are equal on every
+# machine.
 
 # %%
 sample_run = samples.store_samples(measured.setting, store)
@@ -104,18 +107,32 @@ _ = style.save_figure(figure, "thesis-figure-4-multimnist-samples", folder)
 # %% [markdown]
 # ## Five ways to take a step
 #
+# The paper compares four methods. They differ in where the common direction is formed, and in how the step size is
+# chosen.
+#
 # | direction formed in | constant step | line search |
 # |---|---|---|
 # | parameters of the encoder, $g_t = \partial L_t/\partial\theta_{sh}$ | **SGD** | **BLS** (Algorithm 1) |
 # | latent space, $g_t = \partial L_t/\partial z$ | **MGDA-UB** | **FBLS** (Algorithm 2) |
 #
-# All four weigh the $g_t$ by MGDA: the shortest vector in their convex hull. The fifth, **EqualWeight**, is what most
-# people run: one backward of the mean loss. It is the least that a step can cost, so every cost is measured against it
-# too. Its decoders move along the gradient of the mean, half of $\partial L_t/\partial\theta_t$ for two tasks.
+# - SGD = stochastic gradient descent, here along the common direction of all tasks.
+# - BLS = backtracking line search: try the largest step, and shorten it until every loss falls enough.
+# - FBLS = fast backtracking line search: the same search in latent space, without running the encoder again.
+# - MGDA = multiple-gradient descent algorithm: the direction is the shortest vector in the convex hull of the $g_t$.
+# - MGDA-UB = MGDA with the gradients in latent space: it minimises an upper bound of the length that MGDA minimises.
 #
-# The runs below are trained if the store lacks them: SGD and EqualWeight at each constant step size, FBLS with the
-# bound $lr_{ub} = 1$ held or halved on a schedule (FBLS+decay), and BLS and FBLS for each $\beta$. $\gamma$, the factor
-# between trials, is not in the paper; we take ½. Elsewhere $\beta = 0.1$.
+# All four methods use the direction of MGDA. The fifth method, **EqualWeight**, is what most people run: one backward
+# pass of the mean loss. A step needs at least one backward pass, so we compare every cost with EqualWeight, too. The
+# decoders of EqualWeight move along the gradient of the mean loss: for two tasks, half of
+# $\partial L_t/\partial\theta_t$.
+#
+# The next cell trains the runs that the store lacks:
+# - SGD and EqualWeight at each constant step size;
+# - FBLS with the bound $lr_{ub} = 1$, and FBLS+decay, where the bound is halved on a schedule;
+# - BLS and FBLS for each $\beta$, the share of the predicted decrease that the test demands.
+#
+# Where nothing else is said, $\beta = 0.1$. A rejected step is multiplied by $\gamma$. The paper does not give
+# $\gamma$; we use ½.
 
 # %%
 steps = {"SGD": [*step_sizes, *larger_steps], "EqualWeight": equal_weight_steps}
@@ -140,8 +157,9 @@ f"{len({run for some in configs.values() for run in some})} runs · {source_line
 # %% [markdown]
 # ## Figure 3: constant steps against a search
 #
-# Losses and errors at the end of training: means over the last five epochs, since the last epoch of FBLS alone is noisy
-# (in a training below twenty epochs, over the last quarter). A search has no step size, so it is a line across the panel.
+# The figure shows losses and errors at the end of training. They are means over the last five epochs, because a single
+# epoch of FBLS is noisy. If a training has fewer than twenty epochs, the mean is over its last quarter. A line search
+# has no constant step size, so it is a horizontal line.
 
 # %%
 figure, _ = figures.draw_constant_steps(constant, source_line)
@@ -160,14 +178,14 @@ claim_3 = [
 display(Markdown(claims.to_list(claim_3)))
 
 # %% [markdown]
-# A caution about the paper's question itself: its grid of constant steps ends at 0.1. Where the best constant step is
-# the largest one tried, the comparison says as much about the grid as about the search.
+# A caution: the paper's grid of constant steps ends at 0.1. If the largest step of the grid is the best one, a larger
+# step might be better still. Then the comparison depends on the grid as much as on the line search.
 #
 # ## Figure 4: BLS against FBLS
 #
-# The classical search asks the whole network whether a step is good; FBLS asks the heads alone. Every line averages
-# over all $\beta$, as in the paper. BLS costs several times as much as the rest, so this figure may be of fewer epochs:
-# its caption says how many. BLS at the first $\beta$ is trained as long as the rest; claim 4a is judged by it.
+# BLS tests a step with the whole network. FBLS tests it with the heads only. Every line is a mean over all $\beta$, as
+# in the paper. BLS costs several times as much as the other methods, so this figure may show fewer epochs; its caption
+# says how many. BLS at $\beta = 0.1$ is trained as long as the other methods, and these runs decide claim 4a.
 
 # %%
 figure, _ = figures.draw_learning_curves(
@@ -189,14 +207,15 @@ by_beta = ended.pivot_table(index="beta", columns="variant", values="test_loss")
 singly = ", ".join(f"{beta:g}: {row['FBLS']:.3f} and {row['BLS']:.3f}" for beta, row in by_beta.iterrows())
 display(
     Markdown(
-        f"{claims.to_list(claim_4)}\n- The average hides how they differ. Test losses of FBLS and BLS by β: {singly}."
+        f"{claims.to_list(claim_4)}\n- The mean over β hides a difference. Test loss of FBLS and of BLS for each β, "
+        f"after {beta_epochs} epochs: {singly}."
     )
 )
 
 # %% [markdown]
 # ## Figure 6, top row: learning curves
 #
-# The constant steps shown are the best by final test loss and the smallest of the grid.
+# The figure shows two constant steps: the one with the lowest final test loss, and the smallest of the grid.
 
 # %%
 searched, searched_lines = frames.label_searches(constant, bls, {"BLS": default_beta})
@@ -208,14 +227,21 @@ _ = style.save_figure(figure, "figure-6-top-multimnist-learning-curves", folder)
 # %% [markdown]
 # ## The step size along training
 #
-# The paper remarks that "from some iteration step size converged to upper bound" and adds a decay. Here is that
-# remark, drawn. With losses averaged over a batch of 256 images, $\partial L_t/\partial z$ of one image is tiny, so
-# the *trial* $z - \eta d_z$ at $\eta = 1$ lies close to $z$: its latent half passes nearly always, and the heads' own
-# terms decide. A larger $\beta$ asks more of them.
+# The paper remarks that "from some iteration step size converged to upper bound", and therefore adds a decay. The
+# figure shows the share of steps that are taken at the bound.
 #
-# The *step* is another matter: moving $\theta_{sh}$ by $-\eta J^\top d_z$ moves $z$ by about $-\eta J J^\top d_z$, whose
-# component along $d_z$ is the gain times what was tried. The last panel shows the gain. Where it is far from 1, the
-# search has tested one step and taken another.
+# Why does a *trial* at the bound often pass? The loss is a mean over a batch of 256 images, so
+# $\partial L_t/\partial z$ of a single image is tiny. At $\eta = 1$ the trial point $z - \eta d_z$ lies close to $z$.
+# The latent part of the test then passes nearly always, and the parameters of the heads decide. A larger $\beta$
+# demands a larger decrease, so more trials are rejected.
+#
+# The *step* differs from the trial. The step moves $\theta_{sh}$ by $-\eta J^\top d_z$ with
+# $J = \partial z/\partial\theta_{sh}$. This moves $z$ by about $-\eta J J^\top d_z$. The component of this vector along
+# $d_z$ is $\eta\rho\,d_z$, where
+#
+# $$\rho = \frac{\|J^\top d_z\|^2}{\|d_z\|^2}$$
+#
+# is the gain. The last panel shows $\rho$. If $\rho$ is far from 1, FBLS tests one step and takes another.
 
 # %%
 labelled, lines = frames.label_searches(constant, searches, {"FBLS": betas[-1]})
@@ -228,14 +254,19 @@ claim_5 += [comparisons.judge_bound(searches[searches["beta"] == beta], "MultiMN
 display(Markdown(claims.to_list(claim_5)))
 gain = final[final["variant"] == "FBLS"]["gain_median"].median()
 display(
-    Markdown(f"- Along $d_z$, a step of FBLS moves $z$ about **{gain:.3g}** times as far as the trial that it passed.")
+    Markdown(f"- Along $d_z$, a step of FBLS moves $z$ about **{gain:.3g}** times as far as the trial that was tested.")
 )
 
 # %% [markdown]
 # ## Which direction?
 #
-# The paper does not say which rule its experiments use for the common direction $d$. All runs above take MGDA: that is our
-# assumption. Here is FBLS along other rules, with everything else the same.
+# The paper does not say which rule gives the common direction in its experiments. All runs above use MGDA; this is our
+# assumption. The table compares FBLS with MGDA and FBLS with other rules. Nothing else is changed.
+#
+# - mean: the mean of the gradients.
+# - pcgrad (projecting conflicting gradients): if two gradients conflict, remove from each the part that opposes the
+#   other; then add them.
+# - edm (equiangular direction method): the direction makes the same angle with every gradient of non-zero weight.
 
 # %%
 by_direction = frames.end_of_training(directed).groupby("direction", sort=False)
@@ -246,8 +277,8 @@ direction_table = direction_table.join(ends.unstack().add_suffix(", test loss"))
 direction_table.columns = [name.replace("_", " ") for name in direction_table]
 notes = [
     f"FBLS, β = {default_beta:g}, bound 1. {frames.provenance(runs['directions'])}.",
-    "Means over n seeds and the two tasks at the end of training; low and high: the 95 % t-interval of the test loss. "
-    "Median step and share of steps at the bound: means over the same epochs.",
+    "Means over n seeds and the two tasks at the end of training. Low and high are the ends of the 95 % t-interval of "
+    "the test loss. Median step and share of steps at the bound are means over the same epochs.",
 ]
 title = "FBLS along four directions"
 _ = tables.write_table(direction_table, "ours-multimnist-directions", folder, title, notes)
@@ -256,8 +287,9 @@ display(Markdown(tables.format_table(direction_table, notes)))
 # %% [markdown]
 # ## Table 1: what an epoch costs
 #
-# The five methods train in turn, an epoch each, on one machine; ratios are taken within a round. Only ratios can be
-# compared with the paper's machine. Passes per step do not depend on any machine: they are counted as they run.
+# The five methods train in turn on one machine, one epoch each; this is a round. A ratio compares two times of the same
+# round. Only ratios can be compared with the paper, which used another machine. Passes per step are counted while they
+# run, and do not depend on the machine.
 
 # %%
 timing_run = timing.Timing(replace(measured.setting, n_train=timing_images), timing_rounds).execute(store)
@@ -265,9 +297,9 @@ printed = paper["times"]["multimnist"]
 table_1 = tables.compare_times(timing_run, printed, paper["thesis_shares"]["multimnist"])
 notes = [
     f"Data, size, machine: {frames.provenance([timing_run])}.",
-    "Ratios are geometric means over n rounds; low and high end their 95 % t-intervals. A ratio agrees when its "
-    f"interval is within {tables.AGREEMENT:.0%} of the paper's; same direction means that it lies on the paper's side "
-    "of 1. Passes are means per step, T = 2.",
+    "Ratios are geometric means over n rounds; low and high are the ends of their 95 % t-intervals. A ratio agrees if "
+    f"its interval is within {tables.AGREEMENT:.0%} of the paper's ratio. Same direction: it lies on the same side of 1 "
+    "as the paper's. Passes are means per step, T = 2 tasks.",
 ]
 _ = tables.write_table(table_1, "table-1-multimnist", folder, "Table 1, MultiMNIST: seconds per epoch", notes)
 display(Markdown(tables.format_table(table_1, notes)))
@@ -311,16 +343,22 @@ cost = table_1.set_index("method")
 room = (printed["BLS"] / printed["SGD"] - 1) * (1 + 2 * 2)  # of SGD's 1 forward and 2 backwards
 display(
     Markdown(
-        f"- A trial of BLS runs the encoder, a trial of FBLS does not: **{cost['encoder forward']['BLS']:.1f}** encoder "
-        f"forwards a step against **{cost['encoder forward']['FBLS']:.0f}**.\n"
-        f"- Against EqualWeight an epoch costs FBLS **{cost['ours / equal weight']['FBLS']:.2f}**, MGDA-UB "
-        f"**{cost['ours / equal weight']['MGDA-UB']:.2f}**, SGD **{cost['ours / equal weight']['SGD']:.2f}** and BLS "
-        f"**{cost['ours / equal weight']['BLS']:.2f}** times as much.\n"
-        f"- BLS takes **{cost['ours / SGD']['BLS']:.2f}** times as long as SGD, in the paper {printed['BLS'] / printed['SGD']:.2f}. By "
-        f"encoder passes, a backward for two forwards, the paper's leaves room for {room:.1f} trials a step; here there were "
-        f"{cost['trials']['BLS']:.1f}. The paper does not give the $\\gamma$ on which their number depends.\n"
-        f"- In the last epochs FBLS took {claim_5[0].ours:.1%} of its steps at its bound. Where most steps "
-        "are taken there, the bound is in effect the learning rate, and FBLS+decay is a learning-rate schedule.\n"
-        f"- The test sees the encoder only through $z - \\eta d_z$. The gain, {gain:.3g}, says how far that is from the truth."
+        f"- Claim 3, FBLS is not worse than the best constant step: {claims.count_tests(claim_3)}.\n"
+        f"- Claim 4a, FBLS ends better than BLS: {claims.count_tests(claim_4[:-1])}.\n"
+        f"- Claim 5, the step settles at the bound: {claims.count_tests(claim_5)}. At β = {default_beta:g} FBLS took "
+        f"{claim_5[0].ours:.1%} of its last steps at its bound. If most steps are at the bound, the bound is in effect "
+        "the learning rate, and FBLS+decay is a learning-rate schedule.\n"
+        f"- Claim 1, FBLS costs about as much as MGDA-UB and less than SGD and BLS: {claims.count_tests(claim_1)}. "
+        f"Compared with EqualWeight, an epoch costs FBLS **{cost['ours / equal weight']['FBLS']:.2f}** times as much, "
+        f"MGDA-UB **{cost['ours / equal weight']['MGDA-UB']:.2f}** times, SGD "
+        f"**{cost['ours / equal weight']['SGD']:.2f}** times and BLS **{cost['ours / equal weight']['BLS']:.2f}** times.\n"
+        f"- BLS runs the encoder forward **{cost['encoder forward']['BLS']:.1f}** times a step, FBLS "
+        f"**{cost['encoder forward']['FBLS']:.0f}** time: a trial of BLS runs the encoder, a trial of FBLS does not.\n"
+        f"- BLS takes **{cost['ours / SGD']['BLS']:.2f}** times as long as SGD; the paper prints "
+        f"{printed['BLS'] / printed['SGD']:.2f}. One reason is the number of trials. If an encoder backward costs two "
+        f"forwards, the paper's ratio leaves room for {room:.1f} trials a step. Here BLS made "
+        f"{cost['trials']['BLS']:.1f}. The number depends on $\\gamma$, which the paper does not give.\n"
+        f"- FBLS tests the point $z - \\eta d_z$. The step moves $z$ about {gain:.3g} times as far along $d_z$: this is "
+        "the gain. If the gain is far from 1, a passed test does not tell whether the step is good for the encoder."
     )
 )

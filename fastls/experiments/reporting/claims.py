@@ -168,6 +168,30 @@ def _note(row) -> str:
     return "; ".join(filter(None, ["" if pd.isna(row.note) else row.note, needed]))
 
 
+def count_tests(rows: Sequence[ClaimRow]) -> str:
+    """How many rows speak for a claim, against it, and for neither, each by its own verdict.
+
+    Args:
+        rows: of one claim.
+
+    Returns:
+        The rows that vote, then the rows that are shown beside, if there are any.
+
+    Example:
+        >>> row = ClaimRow("3", "toy", "FBLS", "SGD", "loss", 1, 2, -1, -2, -0.5, 5, 0.01, Verdict.HOLDS, votes=True)
+        >>> count_tests([row])
+        '1 for, 0 against, 0 undecided'
+    """
+    voting, beside = ([row.verdict for row in rows if row.votes == votes] for votes in (True, False))
+    counted = _count(voting) if voting else "no test at the paper's size"
+    return counted + (f"; shown beside: {_count(beside)}" if beside else "")
+
+
+def _count(verdicts: list[Verdict]) -> str:
+    named = {"for": Verdict.HOLDS, "against": Verdict.FAILS, "undecided": Verdict.UNDECIDED}
+    return ", ".join(f"{verdicts.count(verdict)} {name}" for name, verdict in named.items())
+
+
 def to_list(rows: Sequence[ClaimRow]) -> str:
     """Rows as a Markdown list: what was compared, n and verdict."""
     return "\n".join(f"- {describe(row)}" for row in rows)

@@ -7,6 +7,7 @@ from fastls.experiments.reporting.claims import (
     ClaimRow,
     Verdict,
     correct,
+    count_tests,
     decide,
     describe,
     judge_claim,
@@ -71,6 +72,14 @@ def test_a_table_is_written_whole_for_programs_and_short_for_people(tmp_path):
     read = pd.read_csv(place(tmp_path, "claims.csv"))
     assert list(read.columns) == list(ClaimRow.__dataclass_fields__) and list(read["votes"]) == [True, False]
     assert place(tmp_path, "claims.md").read_text().startswith("# Claims")
+
+
+def test_tests_are_counted_by_side_and_by_whether_they_vote():
+    rows = [row(FOR), row(FOR), row(AGAINST), row(OPEN), row(AGAINST, votes=False)]
+    beside = "shown beside: 0 for, 1 against, 0 undecided"
+    assert count_tests(rows) == f"2 for, 1 against, 1 undecided; {beside}"
+    assert count_tests(rows[-1:]) == f"no test at the paper's size; {beside}"
+    assert count_tests(rows[:1]) == "1 for, 0 against, 0 undecided"
 
 
 def test_a_row_is_described_with_its_numbers():
