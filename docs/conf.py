@@ -47,14 +47,14 @@ html_theme_options = {
 
 
 def prepare_notebook(app, docname, source):
-    """Fold what a reader does not need at first sight: solutions, parameters, the cell that installs."""
+    """Fold what a reader does not need at first sight: solutions, parameters, the cell that installs, a quiz's code."""
     path = ROOT / f"{docname}.ipynb"
     if not path.exists() or docname.startswith("notebooks/exercises"):
         return
     notebook = json.loads(source[0])
     notebook["cells"] = [cell for cell in notebook["cells"] if "injected-parameters" not in _tags(cell)]
     for cell in notebook["cells"]:
-        if {"exercise", "parameters", "install", "live"} & set(_tags(cell)):
+        if {"exercise", "parameters", "install", "live", "quiz"} & set(_tags(cell)):
             cell["metadata"]["tags"] = [*_tags(cell), "hide-input"]
     source[0] = json.dumps(notebook)
 

@@ -847,3 +847,52 @@ display(
         "below both $2/\\ell$ and $2/(\\ell\\rho)$ keeps descent (section 10, C). `record.gain` comes free with every step: look at it."
     )
 )
+
+# %% [markdown]
+# ## Five questions
+#
+# **1.** Two gradients, $g_1 = (2, 0)$ and $g_2 = (0, 1)$. Which one does MGDA give more weight? How long is $d$?
+#
+# <details><summary>Answer</summary>
+#
+# The shorter one: $\alpha = (\tfrac15, \tfrac45)$, so $d = (0.4, 0.8)$ and $\|d\|^2 = 0.8$. Both slopes are 0.8. The
+# shortest vector of the segment lies nearer to the shorter gradient.
+#
+# </details>
+#
+# **2.** Look at the table of section 3. Which rule raises a loss, however small the step is?
+#
+# <details><summary>Answer</summary>
+#
+# The mean. Its `slope_2` is negative, and its angle with $g_2$ is above 90 degrees. All other rules have two positive
+# slopes.
+#
+# </details>
+#
+# **3.** $L = \theta^2/2$ at $\theta = 1$, so $d = 1$. The bound is 4, $\gamma = \tfrac12$. Which step does backtracking
+# accept for $\beta = 0.1$, and which for $\beta = 0.6$?
+#
+# <details><summary>Answer</summary>
+#
+# $(1 - \eta)^2/2 \le \tfrac12 - \eta\beta$ holds for $\eta \le 2(1 - \beta)$. For $\beta = 0.1$ this is 1.8: steps 4 and 2
+# fail, and 1 passes. For $\beta = 0.6$ it is 0.8: step 1 fails too, and ½ passes.
+#
+# </details>
+#
+# **4.** Find the error: "Every step of FBLS passed its test. So every loss on the batch has fallen."
+#
+# <details><summary>Answer</summary>
+#
+# FBLS tests $z - \eta d_z$. The step moves $z$ by about $-\eta JJ^\top d_z$. For $z = 2\theta$, $L = z^2/2$ and $\eta = 1$
+# the trial reaches loss 0. The step takes $\theta$ to $-3\theta$: the loss is nine times as large.
+#
+# </details>
+#
+# **5.** `record.gain` is 9, and every step is accepted at the bound 1. The losses rise. What do you change?
+#
+# <details><summary>Answer</summary>
+#
+# Lower the bound. In case C of section 10 every loss falls if $\eta\rho < 2/\ell$. With $\ell = 1$ the bound must be below
+# $\tfrac29$. Or test where the encoder takes $z$: `match_gain=True`.
+#
+# </details>

@@ -608,3 +608,54 @@ tell(
     + ("fewer" if exact < ours else "no fewer")
     + f" of them: {exact:.4g} steps of BLS with GoldenSection against {ours:.4g} with Backtracking.",
 )
+
+# %% [markdown]
+# ## Five questions
+#
+# **1.** $A$ is a rotation times 2, the curvature is $h = 1$, the bound is 1 and $\beta = 0.1$. Does FBLS reach the Pareto
+# set?
+#
+# <details><summary>Answer</summary>
+#
+# No. $AA^\top = 4I$, so $\rho = 4$. The test asks for $\eta h \le 2(1 - \beta) = 1.8$, so $\eta = 1$ passes. But
+# $\eta h\rho = 4$ is above 2: the gap grows by a factor of $|1 - 4| = 3$. A bound below ½ helps.
+#
+# </details>
+#
+# **2.** In the figure of trajectories BLS with *mean* is refused. Would a smaller $\gamma$ or a lower floor help?
+#
+# <details><summary>Answer</summary>
+#
+# No. The slope of one loss is negative: this loss rises at every small step. The direction is wrong, not the step.
+#
+# </details>
+#
+# **3.** Two tasks, one trial a step, and a backward pass counts as two forward passes. FBLS needs more steps than BLS. How
+# many more can it need and still use fewer encoder passes?
+#
+# <details><summary>Answer</summary>
+#
+# A step of BLS costs $2 + 2 \cdot 2 = 6$: two forwards, two backwards. A step of FBLS costs $1 + 2 = 3$. So FBLS may need
+# almost twice as many steps.
+#
+# </details>
+#
+# **4.** In the table of local rates, $\kappa = 0.05$ has a factor above 1. Would a bound of 0.1 help?
+#
+# <details><summary>Answer</summary>
+#
+# No. There $v^\top HAA^\top v < 0$, so $1 - \eta\,v^\top HAA^\top v$ is above 1 for every $\eta > 0$. A smaller step only
+# moves away more slowly.
+#
+# </details>
+#
+# **5.** The changes of two losses are $-2\eta + \eta^2$ and $-\eta + \tfrac14\eta^2$, and the bound is 2. Which step does
+# backtracking accept ($\beta = 0.1$, $\gamma = \tfrac12$)? Which step has the lowest merit?
+#
+# <details><summary>Answer</summary>
+#
+# At $\eta = 2$ the first loss has not changed, so the test rejects. At $\eta = 1$ the changes are $-1$ and $-0.75$, and the
+# test accepts: merit $-0.75$. The merit is lowest where both changes are equal, at $\eta = \tfrac43$: $-\tfrac89$. This is
+# the vertex of neither parabola.
+#
+# </details>

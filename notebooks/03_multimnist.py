@@ -362,3 +362,59 @@ display(
         "the gain. If the gain is far from 1, a passed test does not tell whether the step is good for the encoder."
     )
 )
+
+# %% [markdown]
+# ## Five questions
+#
+# **1.** Predict: $\beta$ rises from 0.1 to 0.4. Are more or fewer steps at the bound? Check it in the second panel of the
+# step sizes along training.
+#
+# <details><summary>Answer</summary>
+#
+# Fewer. A larger $\beta$ demands a larger decrease, so more trials at the bound are rejected. The search then makes more
+# trials a step: see the third panel.
+#
+# </details>
+#
+# **2.** Find the error: "The median step of FBLS equals its bound 1. So the search has found that 1 is the best step."
+#
+# <details><summary>Answer</summary>
+#
+# The search starts at 1 and takes the first step that passes. It never tries a longer step, and it does not compare steps.
+# The bound was chosen by a person.
+#
+# </details>
+#
+# **3.** Two tasks and six trials in a step. How many encoder passes does BLS make, and how many does FBLS make?
+#
+# <details><summary>Answer</summary>
+#
+# BLS: $1 + 6 = 7$ forward and 2 backward. FBLS: 1 and 1, whatever the number of trials. If a backward costs two forwards,
+# that is 11 against 3.
+#
+# </details>
+#
+# **4.** Replace the mean of the losses over a batch of 256 by the sum. What happens to $d_z$, to the gain and to the share
+# of steps at the bound?
+#
+# <details><summary>Answer</summary>
+#
+# $d_z$ is 256 times as long. The gain does not change: numerator and denominator both grow by $256^2$. The trial at
+# $\eta = 1$ moves $z$ and the heads 256 times as far. So we expect that fewer trials pass at the bound.
+#
+# </details>
+#
+# **5.** In Figure 3, is the best constant step of SGD the same for the train loss and for the test loss?
+
+# %% tags=["quiz"]
+by_step = final[final["variant"] == "SGD"].groupby("lr")[["train_loss", "test_loss"]]
+lowest = by_step.agg(lambda losses: losses.mean(skipna=False)).idxmin()
+relation = "The same step" if lowest.nunique() == 1 else "Two different steps"
+display(
+    Markdown(
+        "<details><summary>Answer</summary>\n\n"
+        f"{relation}: the mean train loss is lowest at {lowest['train_loss']:g}, the mean test loss at "
+        f"{lowest['test_loss']:g}. A step that fits the training set best need not be best on new images. So a claim "
+        "about *the best step* must name the metric.\n\n</details>"
+    )
+)

@@ -351,3 +351,54 @@ display(
         f"{claim_5[0].ours:.1%} of its steps at its bound."
     )
 )
+
+# %% [markdown]
+# ## Five questions
+#
+# **1.** The bound is 1, $\gamma = \tfrac12$, and FBLS accepts $\tfrac1{16}$. How many trials does it make? How many does
+# FBLS+decay make with the bound ¼, if it accepts the same step?
+#
+# <details><summary>Answer</summary>
+#
+# Five: 1, ½, ¼, ⅛, $\tfrac1{16}$. FBLS+decay makes three. Each halving of the bound saves one trial, and the step is the
+# same.
+#
+# </details>
+#
+# **2.** A backward pass costs two forward passes, and the heads cost nothing. What is FBLS / SGD for 10 tasks, and for 20?
+#
+# <details><summary>Answer</summary>
+#
+# FBLS: $1 + 2 = 3$. SGD: $1 + 2T$, so 21 and 41. The ratios are $\tfrac17$ and $\tfrac3{41}$. Compare the first with the
+# column *ours / SGD* of Table 1.
+#
+# </details>
+#
+# **3.** Network A finds half of the images of a class, and says "yes" to one of ten other images. Network B always says
+# "no". Which one has the lower error? Which one has the lower balanced error?
+#
+# <details><summary>Answer</summary>
+#
+# Error: A has $0.1 \cdot 0.5 + 0.9 \cdot 0.1 = 0.14$, B has 0.10. Balanced error: A has $(0.5 + 0.1)/2 = 0.3$, B has 0.5. By
+# its error B looks better, although it has learned nothing.
+#
+# </details>
+#
+# **4.** See the figure of cost against tasks. The decoder passes of FBLS rise with T, but its time hardly does. Why?
+#
+# <details><summary>Answer</summary>
+#
+# A head is one linear layer, and the encoder is a ResNet-18. The encoder passes of FBLS do not depend on T. In notebook 05
+# the decoders are large, and then the trials do cost time.
+#
+# </details>
+#
+# **5.** A row says: difference 0.11 [−0.05, 0.28], n = 3, undecided. A student reads: "The methods are equally good." What
+# is wrong?
+#
+# <details><summary>Answer</summary>
+#
+# The interval contains 0, but also 0.28. The data do not exclude a large difference, and they do not show one. More seeds
+# would make the interval shorter.
+#
+# </details>

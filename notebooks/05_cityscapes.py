@@ -341,3 +341,55 @@ display(
         )
     )
 )
+
+# %% [markdown]
+# ## Five questions
+#
+# **1.** Units of time: encoder forward 2, backward 4; one decoder forward 2, backward 4; three tasks. At how many trials
+# does FBLS cost as much as SGD? And if every decoder pass costs half?
+#
+# <details><summary>Answer</summary>
+#
+# SGD: $2 + 3 \cdot 4 + 3 \cdot 6 = 32$. FBLS with $k$ trials: $2 + 4 + 18 + 6k$. They are equal at $k = \tfrac43$. With
+# half the decoder cost: $14 + 9 = 23$ and $6 + 9 + 3k$, so $k = \tfrac83$. Smaller decoders pay for more trials.
+#
+# </details>
+#
+# **2.** Three tasks, and a search of four trials: the same task rejects three times, then all accept. How many decoder
+# forwards do these trials make, together and in turn?
+#
+# <details><summary>Answer</summary>
+#
+# Together: $4 \cdot 3 = 12$. In turn: $3 + 1 + 1 + 3 = 8$. The first trial must ask all tasks, and an accepted trial needs
+# all of them.
+#
+# </details>
+#
+# **3.** The bound is 1, and the last search accepted $\tfrac1{32}$. The losses have not changed, and 1.1 times this step
+# passes, too. Which step does a search from the bound accept, and which one does a warm start accept?
+#
+# <details><summary>Answer</summary>
+#
+# From the bound: $\tfrac1{32}$, at the sixth trial. Warm start: $1.1/32$, at the first trial. A warm start saves trials, and
+# its steps differ.
+#
+# </details>
+#
+# **4.** In the figure of the step size, FBLS and FBLS+decay may have the same steps but different trials. How can that be?
+#
+# <details><summary>Answer</summary>
+#
+# The bound is above every accepted step. As $\gamma$ is ½, halving the bound removes the first trial of a search, which
+# would be rejected anyway.
+#
+# </details>
+#
+# **5.** A batch has no car. Suppose that the instance task still takes part. What would the rules *mgda* and *mean* do, and
+# what would the test say about this task?
+#
+# <details><summary>Answer</summary>
+#
+# *mgda*: $d = 0$, so the encoder stops. *mean*: $d = (g_1 + g_2)/3$, only shorter than with two tasks. The test passes for
+# this task at every step: $0 \le 0 - \eta\beta \cdot 0$.
+#
+# </details>

@@ -524,5 +524,55 @@ lines += [
 display(Markdown("\n".join(lines)))
 
 # %% [markdown]
-# On ten one-vs-rest tasks an error of 10 % is that of a no to everything (notebook 04), so that the losses tell the
-# methods apart there better than the errors.
+# On the ten tasks of CIFAR-10, always answering "no" gives an error of 10 % (notebook 04). So there the losses tell the
+# methods apart better than the errors.
+
+# %% [markdown]
+# ## Five questions
+#
+# **1.** $z = 2\theta$, $L = z^2/2$, one task. Both searches start at 1 with $\gamma = \tfrac12$ and $\beta = 0.3$. Where do
+# FBLS and FBLS+gain take $\theta = 1$?
+#
+# <details><summary>Answer</summary>
+#
+# FBLS accepts $\eta = 1$, since its trial reaches 0. The step takes $\theta$ to $1 - 4 = -3$. FBLS+gain tests
+# $(1 - 4\eta)^2 \le 1 - 8\beta\eta$, which holds for $\eta \le 0.35$. It accepts ¼ and arrives at 0.
+#
+# </details>
+#
+# **2.** In "Where it fails", $L = z$ and $z = \theta^2/2$. Would a bound of 1 keep $\theta$ from growing?
+#
+# <details><summary>Answer</summary>
+#
+# Yes. The step takes $\theta$ to $(1 - \eta)\theta$, and $|1 - \eta| < 1$ for $\eta < 2$. But the test cannot find such a
+# bound: in latent space the loss is a straight line.
+#
+# </details>
+#
+# **3.** Write the encoder's output as $z' = 10z$, and let the decoders read $z'/10$. The network computes the same. How do
+# $d_z$ and $\rho$ change, and which search notices?
+#
+# <details><summary>Answer</summary>
+#
+# $d_z$ is a tenth, $J$ is ten times as large, $J^\top d_z$ stays, so $\rho$ is a hundred times as large. In the old units
+# FBLS now tries $z - \eta d_z/100$. FBLS+gain tries $z - \eta\rho d_z$ as before.
+#
+# </details>
+#
+# **4.** A table says: ratio 1.02 [0.79, 1.25], rule "within 3 %". The mean is within 3 %. Why is the verdict "undecided"?
+#
+# <details><summary>Answer</summary>
+#
+# The interval ends at 1.25. With few seeds the data also allow a search that is 25 % worse. Nor does it begin above 1.03.
+#
+# </details>
+#
+# **5.** You test fourteen changes, and none has an effect. Each test errs in 5 % of the cases. How likely is at least one
+# wrong decision? What does it mean for the table of changes?
+#
+# <details><summary>Answer</summary>
+#
+# $1 - 0.95^{14} = 51\,\%$, if the tests are independent. So a single "better" proves little. Look whether the change is
+# better in its other rows, too: *from twice the last step* is not.
+#
+# </details>

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 
+import nbformat
 import pytest
 import yaml
 
@@ -35,6 +36,20 @@ class TestNotebook:
         notebook = read_script(script)
         assert notebook.metadata.kernelspec == {"display_name": "Python 3", "language": "python", "name": "python3"}
         assert not [cell for cell in notebook.cells if "injected-parameters" in tags(cell)]
+
+    def test_ends_with_five_questions_each_with_its_answer(self, script):
+        """In the executed form, since an answer may take its numbers from the rows."""
+        cells = nbformat.read(script.with_suffix(".ipynb"), as_version=4).cells
+        first = [cell.source.split("\n")[0] for cell in cells].index("## Five questions")
+        texts = [cell.source for cell in cells[first:] if cell.cell_type == "markdown"]
+        outputs = [output for cell in cells[first:] for output in cell.get("outputs", [])]
+        texts += [output.data["text/markdown"] for output in outputs]
+        quiz = "\n\n".join(texts)
+        asked = r"^\*\*(\d)\.\*\* .+?\n\n<details><summary>Answer</summary>\n\n(.+?)\n\n</details>$"
+        found = re.findall(asked, quiz, flags=re.MULTILINE | re.DOTALL)
+        assert [number for number, _ in found] == list("12345")
+        assert quiz.count("<details>") == 5
+        assert min(len(answer.split()) for _, answer in found) >= 15
 
     def test_runs_at_the_smoke_profile(self, script):
         """Where it compares outputs, with those of the committed run."""
