@@ -296,3 +296,54 @@ display(
         "the choice of a step size."
     )
 )
+
+# %% [markdown]
+# ## Five questions
+#
+# **1.** Ten tasks, and a backward pass costs two forward passes. What do passes alone predict for MGDA-UB / SGD, with one
+# forward for all tasks and with a forward a task?
+#
+# <details><summary>Answer</summary>
+#
+# MGDA-UB costs $1 + 2 = 3$. SGD costs $1 + 10 \cdot 2 = 21$, or $10 \cdot 3 = 30$. The ratios are $\tfrac17$ and
+# $\tfrac1{10}$.
+#
+# </details>
+#
+# **2.** Three tasks, and a backward pass costs three forward passes. Which of the two predictions changes?
+#
+# <details><summary>Answer</summary>
+#
+# Only the first: $(1 + 3)/(1 + 3 \cdot 3) = 0.4$ instead of $\tfrac37$. With a forward a task SGD makes three times the
+# passes of MGDA-UB, so the ratio is $\tfrac13$ whatever a backward costs.
+#
+# </details>
+#
+# **3.** Encoder: forward 100, backward 200. All decoders together: forward 1, backward 2. Three tasks, seven trials. Compare
+# FBLS with MGDA-UB, and BLS with SGD.
+#
+# <details><summary>Answer</summary>
+#
+# MGDA-UB 303, FBLS $303 + 7 = 310$: 2 % more. SGD $100 + 600 + 3 = 703$, BLS $703 + 7 \cdot 101 = 1410$: twice as much. A
+# trial of BLS runs the encoder.
+#
+# </details>
+#
+# **4.** In the left panel of the figure of the encoder's share, some points may lie above 1. Which ones, and why?
+#
+# <details><summary>Answer</summary>
+#
+# Those with the widest decoders, where the encoder's share is smallest. FBLS saves two encoder backwards, but each of its
+# trials runs all decoders. With wide decoders the trials cost more than the saving.
+#
+# </details>
+#
+# **5.** The mean score has a dev loss of 0.095. Method X ends at 0.103, method Y at 0.127. Find the error: "X has learned
+# more than Y."
+#
+# <details><summary>Answer</summary>
+#
+# Both are worse than an answer that looks at no sentence. So neither has learned anything that the loss could show. Ratios
+# of their losses mean nothing.
+#
+# </details>
