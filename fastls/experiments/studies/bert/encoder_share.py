@@ -76,8 +76,8 @@ class ShareTiming(Measurement):
 def compare_shares(run: Run) -> pd.DataFrame:
     """A row per model: the encoder's share of one forward and backward of the model, and FBLS / SGD and FBLS / BLS.
 
-    Ratios, measured and predicted, are medians over the rounds, each taken within its round; ``low`` and ``high`` are
-    the ends of the measured ones' 95 % intervals.
+    Ratios are taken within a round. Measured ones are geometric means over the rounds, with ``low`` and ``high`` as the
+    ends of their 95 % intervals; predicted ones are medians.
     """
     frame = pd.DataFrame(run.rows)
     frame["predicted"] = sum(frame[name] * frame[f"seconds_{name}"] for name in PASSES)
@@ -137,8 +137,8 @@ def draw_shares(table: pd.DataFrame, tasks: int, source: str) -> tuple[Figure, p
     limit = f"3/{1 + 2 * tasks}: encoder alone, backward = 2 forwards"
     axes[0].axhline(3 / (1 + 2 * tasks), color="0.4", linewidth=1, linestyle=":", label=limit)
     share_legend(figure, axes[0])
-    caption = "points: measured, medians of n = {} rounds with 95 % intervals · lines: counted passes × one pass each"
-    sign(figure, f"{caption.format(table['n'].min())}\n{source}")
+    measured = f"points: measured, geometric means of n = {table['n'].min()} rounds with 95 % intervals"
+    sign(figure, f"{measured} · lines: counted passes × one pass each\n{source}")
     return figure, table
 
 

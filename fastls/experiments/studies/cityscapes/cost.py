@@ -55,5 +55,5 @@ def find_trials(timing: Run, passes: Run, ratio: float) -> float:
 
 
 def decoder_share(passes: Run, tasks: int) -> tuple[float, float, float]:
-    """Share of the decoders in one forward and backward of the whole model: median over rounds, with its interval."""
+    """Share of the decoders in one forward and backward of the whole model: geometric mean, with its interval."""
     return ratio_interval(1 - encoder_share(pd.DataFrame(passes.rows), tasks))
