@@ -4,31 +4,55 @@ import torch
 from torch import Tensor
 
 from fastls.algorithms.directions import Direction
-from fastls.algorithms.line_search import Backtracking, Slopes
+from fastls.algorithms.line_search import Backtracking, Phi, SearchResult, Slopes
 from fastls.algorithms.multitask_optimizer import CommonDirectionOptimizer
 from fastls.algorithms.spaces import Evaluation, LatentSpace, check_encoder_gradient, squared_norm
 from fastls.models.multitask import MultiTaskModel
 
 # The same for every model, as the constants of Adam are.
 MOMENTUM, DECAY, EPS = 0.9, 0.99, 1e-8
-BETA, GROWTH = 0.3, 1.1
+BETA, GROWTH = 0.3, 1.3
 FIRST_STEP, FLOOR, GUARD = 1e-6, 1e-14, 1000.0
 
 
+def polyak_step(losses: Tensor, slopes: Slopes) -> float:
+    """min_t L_t / s_t, where the first task is predicted to reach a loss of zero; a loss below zero sets no bound.
+
+    Example:
+        >>> polyak_step(torch.tensor([2.0, 1.0]), Slopes(own=torch.tensor([1.0, 1.0]), shared=torch.tensor([0.0, 3.0])))
+        0.25
+
+    Source: Polyak (1969), https://doi.org/10.1016/0041-5553(69)90061-5, with zero for the least loss.
+    """
+    losses, total = losses.double(), slopes.total.double()
+    return float(torch.where(losses >= 0, losses / total, torch.inf).min())
+
+
+class BoundedBacktracking(Backtracking):
+    """`Backtracking` whose first trial is at most `polyak_step`: no step promises more than a whole loss."""
+
+    def _search(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float) -> SearchResult:
+        return super()._search(phi, losses, slopes, min(lr_ub, polyak_step(losses, slopes)), previous)
+
+
 class AdamFBLS(CommonDirectionOptimizer):
-    r"""θ ← θ − η P⁻¹ m with the first η in 1.1 η_last, γ 1.1 η_last, ... such that for every task t
+    r"""θ ← θ − η P⁻¹ m with the first η in η_0, γ η_0, γ² η_0, ... such that for every task t
 
     .. math::
         L_t(z − ηρ d_z, θ_t − η P_t^{-1} g_t) ≤ L_t − ηβ (⟨g_t, P_t^{-1} g_t⟩ + ρ ⟨∂L_t/∂z, d_z⟩), \qquad
-        ρ = ⟨g_{sh}, P^{-1} g_{sh}⟩ / ‖d_z‖².
+        ρ = ⟨g_{sh}, P^{-1} g_{sh}⟩ / ‖d_z‖²,
 
+    where η_0 is the least of 1.3 η_last and L_t / s_t, with s_t the bracket, the predicted decrease per unit of step.
     g_t = ∂L_t/∂θ_t and g_sh = Jᵀd_z with J = ∂z/∂θ_sh are the gradients of the decoders and of the encoder. P is Adam's
     diagonal metric, √v̂ + 1e-8, with v̂ the running mean of squared gradients (weight 0.99) and m that of the gradients
     (weight 0.9), both with their start at zero corrected. The encoder moves z by about −ηJP⁻¹Jᵀd_z; ρ is the part of
     this along d_z, so that a trial goes as far along d_z as the step without momentum will.
 
     The test is made on the gradient and the step along the momentum, as in SaLSA. The first step is 1e-6, and a step is
-    at most 1.1 times the last one: the search warms up by itself. Where no step passes, nothing moves in this step.
+    at most 1.3 times the last one: the search warms up by itself. Where no step passes, nothing moves in this step.
+    The bound L_t / s_t is Polyak's step for losses that are never negative: no step promises more than the whole loss.
+    The test cannot see all that a step does to the encoder; without this bound η can grow until a pretrained encoder is
+    ruined. A task whose loss is negative sets no bound.
     A step costs 1 encoder forward, 1 encoder backward, and T decoder forwards a trial. Beside the model two numbers are
     kept for every parameter, as in Adam.
 
@@ -50,11 +74,12 @@ class AdamFBLS(CommonDirectionOptimizer):
         (1e-06, 1, 1)
 
     Source: ours. The parts: Kingma and Ba (2015), "Adam", https://arxiv.org/abs/1412.6980; Kenneweg et al. (2024),
-    "SaLSA", https://arxiv.org/abs/2407.20650, for the test on the gradient and the step along the momentum.
+    "SaLSA", https://arxiv.org/abs/2407.20650, for the test on the gradient and the step along the momentum; Schaipp et
+    al. (2023), "MoMo", https://arxiv.org/abs/2305.07583, for Polyak's step as a bound on Adam's.
     """
 
     def __init__(self, model: MultiTaskModel, direction: str | Direction = "mgda"):
-        search = Backtracking(BETA, floor=FLOOR, growth=GROWTH)
+        search = BoundedBacktracking(BETA, floor=FLOOR, growth=GROWTH)
         super().__init__(model, GUARD, direction, LatentSpace(), search, previous_step=FIRST_STEP / GROWTH)
 
     def _follow(self, batch: Evaluation, direction: Tensor, weights: Tensor, active: Tensor, slopes: Slopes):

@@ -7,7 +7,8 @@ import torch
 from helpers import batch, copies, equal, mlp
 
 from fastls import AdamFBLS
-from fastls.algorithms.adam_search import BETA, FIRST_STEP, GROWTH
+from fastls.algorithms.adam_search import BETA, FIRST_STEP, GROWTH, BoundedBacktracking, polyak_step
+from fastls.algorithms.line_search import Backtracking, Slopes
 
 
 def loss_of(model, inputs, targets, task="task0") -> torch.Tensor:
@@ -91,6 +92,34 @@ def test_a_step_is_at_most_growth_times_the_last():
     assert max(b / a for a, b in zip(sizes, sizes[1:], strict=False)) <= GROWTH * (1 + 1e-9)
 
 
+def test_no_step_promises_more_than_the_loss_of_any_task():
+    """η s_t ≤ L_t, and the bound is met: without it steps would have been longer."""
+    model, (inputs, targets) = mlp(2), batch(2)
+    optimizer, last, met = AdamFBLS(model), FIRST_STEP / GROWTH, 0
+    for _ in range(250):
+        record = optimizer.step(inputs, targets)
+        promised = float((record.step_size * record.slopes / record.losses.double()).max())
+        assert promised <= 1 + 1e-9
+        met += promised > 1 - 1e-9 and record.step_size < GROWTH * last
+        last = record.step_size
+    assert met > 10
+
+
+def test_the_bound_is_that_of_the_task_that_asks_for_the_least_and_a_negative_loss_sets_none():
+    slopes = Slopes(own=torch.tensor([1.0, 2.0]), shared=torch.tensor([1.0, 6.0]))
+    assert polyak_step(torch.tensor([3.0, 4.0]), slopes) == 0.5
+    assert polyak_step(torch.tensor([3.0, -4.0]), slopes) == 1.5
+    assert polyak_step(torch.tensor([-3.0, -4.0]), slopes) == float("inf")
+
+    def phi(eta):  # φ_t = L_t − η s_t: every step passes
+        return losses - eta * slopes.total
+
+    losses = torch.tensor([3.0, 4.0])
+    assert Backtracking()(phi, losses, slopes, 1000.0).step_size == 1000.0
+    assert BoundedBacktracking()(phi, losses, slopes, 1000.0).step_size == 0.5
+    assert BoundedBacktracking()(phi, losses, slopes, 0.125).step_size == 0.125
+
+
 def test_a_search_that_fails_moves_nothing_and_forgets_nothing():
     model, (inputs, targets) = mlp(2), batch(2)
     optimizer = AdamFBLS(model)
@@ -126,7 +155,7 @@ def test_it_trains_where_the_encoder_scales_badly():
         model, (inputs, targets) = mlp(2), batch(2)
         model.encoder.append(Scale(scale))
         optimizer = AdamFBLS(model)
-        losses = [float(optimizer.step(inputs, targets).losses.mean()) for _ in range(400)]
+        losses = [float(optimizer.step(inputs, targets).losses.mean()) for _ in range(1200)]
         ends.append(losses[-1] / losses[0])
     assert max(ends) < 0.5
 

@@ -51,7 +51,7 @@ class Timing(Measurement):
     def identity(self) -> dict:
         data = {name: value for name, value in self.setting.identity.items() if name != "n_test"}
         own = {"rounds": self.rounds, "methods": list(self.methods), "lr": self.lr, "lr_ub": LR_UB, **SEARCH}
-        searches = {name: self.method_config(name).identity for name in self.methods if name == GAIN}
+        searches = {name: self.method_config(name).identity for name in self.methods if name in (GAIN, "AdamFBLS")}
         variants = {name: options for name, options in VARIANTS.items() if name in self.methods}
         unsaid = changed({"warm_up_images": WARM_UP_IMAGES} | variants, COMMITTED)
         return data | own | ({"searches": searches} if searches else {}) | unsaid

@@ -100,7 +100,9 @@ def variant(config: dict) -> str:
         and (value is not None or field == "start")
     ]
     decay = ["decay"] if "decay_every" in config else []
-    return "+".join([config["method"], *named, *spelled, *decay])
+    method = config["method"]
+    method += ", unbounded" if method == "AdamFBLS" and not config.get("bounded") else ""
+    return "+".join([method, *named, *spelled, *decay])
 
 
 def provenance(runs: Sequence[Run]) -> str:

@@ -40,6 +40,12 @@ def _fbls(config: RunConfig, model: MultiTaskModel) -> fastls.FBLS:
     return fastls.FBLS(model, config.lr, config.direction, _search(config), match_gain=bool(config.match_gain))
 
 
+def _adam_fbls(config: RunConfig, model: MultiTaskModel) -> fastls.AdamFBLS:
+    if not config.bounded:
+        raise ValueError("AdamFBLS is made with `bounded=True` alone: its first version left, and its rows stay.")
+    return fastls.AdamFBLS(model, config.direction)
+
+
 BUILDERS: dict[str, Callable] = {
     "SGD": _constant(fastls.SGD),
     "SGD, T forwards": _constant(SGDSeparateForwards),
@@ -47,7 +53,7 @@ BUILDERS: dict[str, Callable] = {
     "TorchJD MGDA": lambda config, model: TorchJDMGDA(model, config.lr),
     "BLS": _bls,
     "FBLS": _fbls,
-    "AdamFBLS": lambda config, model: fastls.AdamFBLS(model, config.direction),
+    "AdamFBLS": _adam_fbls,
     "EqualWeight": lambda config, model: fastls.EqualWeight(model, config.lr),
     **{name: _rival(make) for name, (make, _) in RIVALS.items()},
 }

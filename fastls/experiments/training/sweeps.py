@@ -64,7 +64,9 @@ DEFAULTS = ("AdamFBLS", *RIVALS)
 
 def default_run(sweep: Sweep, method: str, seed: int, **options) -> RunConfig:
     """A method of `DEFAULTS`: a rival at the learning rate of its authors, AdamFBLS with its guard."""
-    return sweep.run(method, RIVALS[method][1] if method in RIVALS else GUARD, seed, **options)
+    if method in RIVALS:
+        return sweep.run(method, RIVALS[method][1], seed, **options)
+    return sweep.run(method, GUARD, seed, bounded=True, **options)
 
 
 def constant_runs(sweep: Sweep, seed: int, method: str) -> list[RunConfig]:

@@ -17,7 +17,8 @@ RIVAL_NAMES = [name + suffix for name in RIVALS for suffix in ("", AVERAGED)]
 
 def make_default(method: str, seed: int, loss: float, averaged: float, diverged: bool = False) -> Run:
     """A run of a default whose averaged weights end at a test loss of their own."""
-    run = make_run(method, 1.0, seed, loss, direction=None, averaged=True, diverged=diverged)
+    own = {"direction": "mgda", "bounded": True} if method == "AdamFBLS" else {"direction": None}
+    run = make_run(method, 1.0, seed, loss, **own, averaged=True, diverged=diverged)
     rows = [
         row if row["diverged"] else row | {f"averaged_test_loss_{task}": averaged for task in ("left", "right")}
         for row in run.rows
@@ -47,7 +48,8 @@ def test_the_runs_are_one_setting_a_method_with_every_seed():
     for method in RIVALS:
         run = default_run(SWEEP, method, seed=1)
         assert (run.lr, run.direction, run.seed) == (RIVALS[method][1], None, 1)
-    assert default_run(SWEEP, "AdamFBLS", seed=0).direction == "mgda"
+    run = default_run(SWEEP, "AdamFBLS", seed=0)
+    assert (run.direction, run.bounded) == ("mgda", True)
 
 
 def test_averaged_weights_are_entries_of_their_own():

@@ -6,6 +6,7 @@ import torch
 from fastls.datasets.multimnist import load_multimnist
 from fastls.experiments.training import training
 from fastls.experiments.training.config import RunConfig
+from fastls.experiments.training.methods import make_optimizer
 from fastls.experiments.training.rivals import RIVALS, Rival
 from fastls.experiments.training.training import Training
 from fastls.models.lenet import lenet
@@ -17,10 +18,10 @@ def data():
 
 
 def make(name: str, data, epochs: int = 3) -> Training:
-    method = (
-        {"method": name, "lr": RIVALS[name][1], "direction": None} if name in RIVALS else {"method": name, "lr": 9.0}
+    own = {"lr": RIVALS[name][1], "direction": None} if name in RIVALS else {"lr": 9.0, "bounded": True}
+    config = RunConfig(
+        "multimnist", "digits", 96, 32, epochs=epochs, seed=0, batch_size=32, averaged=True, method=name, **own
     )
-    config = RunConfig("multimnist", "digits", 96, 32, epochs=epochs, seed=0, batch_size=32, averaged=True, **method)
     return Training(config, data)
 
 
@@ -38,6 +39,12 @@ def test_a_rival_steps_along_the_gradient_of_the_mean_loss(data):
         adam.step()
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_the_first_version_of_adamfbls_is_not_made_any_more():
+    config = RunConfig("multimnist", "digits", 96, 32, epochs=1, seed=0, method="AdamFBLS", lr=9.0)
+    with pytest.raises(ValueError, match="made with `bounded=True` alone"):
+        make_optimizer(config, lenet())
 
 
 @pytest.mark.parametrize("name", [*RIVALS, "AdamFBLS"])
