@@ -77,8 +77,8 @@ class RunConfig(Setting):
         match_gain: whether trials of FBLS go as far along d_z as the step will; None for no, as in the paper.
         order: "in turn" for trials that begin with the task that refused the last one; None for all together.
         decay_every: epochs after which `lr` is halved, again and again; None for never.
-        bounded: whether a step of AdamFBLS promises at most the whole loss, and grows by 1.3; None for its first version,
-            without the bound and with 1.1, which is no longer made: its rows are kept.
+        bounded: whether a step of AdamFBLS promises at most the whole loss, and grows by 1.3; None for its first
+            version, without the bound and with 1.1, which is no longer made: its rows are kept.
         averaged: whether the running mean of the weights is evaluated beside the weights; None for no.
 
     Raises:
