@@ -564,10 +564,14 @@ checks.check_largest_gain(largest_gain_factor)
 # %% [markdown]
 # ### The pseudo-code, to the letter
 #
-# Algorithm 2 as printed (1) overwrites $z$ in every trial, so that trial $k$ stands at
-# $z - (\eta_1 + \dots + \eta_k) d_z$ and a step that was too long becomes longer; (2) shrinks $\eta$ between the trial and
-# its test, so that the line is not that of the trial; (3) moves the encoder by the shrunk $\eta$ and the decoders by the
-# other. The same example with $c = 1$ and a bound of 4:
+# Algorithm 2 as printed has three slips:
+#
+# 1. It overwrites $z$ in every trial. So trial $k$ stands at $z - (\eta_1 + \dots + \eta_k) d_z$, and a step that was too
+#    long becomes longer.
+# 2. It shrinks $\eta$ between the trial and its test. So the line of the test does not belong to the trial.
+# 3. It moves the encoder by the shrunk $\eta$ and the decoders by the longer one.
+#
+# The same example with $c = 1$ and a bound of 4:
 
 # %%
 eta, position, rows = 4.0, 1.0, []

@@ -13,9 +13,14 @@
 # their Pareto set lies, what the front looks like, how far any point is from either. Nothing is trained on data here;
 # the optimizers are those that train the networks in the other notebooks.
 #
-# **You will learn** to read trajectories of SGD, BLS, MGDA-UB and FBLS with four ways to combine gradients; what a step
-# costs and what it buys; what $\beta$, $\gamma$ and $lr_{ub}$ change; how the encoder's gain and conditioning decide
-# whether FBLS arrives at all; and when an exact line search pays. Exercises 6 to 8 are among the cells.
+# **You will learn**
+# - to read trajectories of SGD, BLS, MGDA-UB and FBLS with four ways to combine gradients;
+# - what a step costs, and what it achieves;
+# - what $\beta$, $\gamma$ and $lr_{ub}$ change;
+# - how the encoder's gain and conditioning decide whether FBLS arrives at all;
+# - when an exact line search pays.
+#
+# Exercises 6 to 8 are among the cells.
 #
 # **Regenerates** nothing of [Filatov and Merkulov (2021)](https://arxiv.org/abs/2110.00874), who show no toy problem;
 # all figures are ours. They test what the paper claims about convergence and about step sizes.
@@ -116,9 +121,9 @@ def pareto_point(H1: Tensor, c1: Tensor, H2: Tensor, c2: Tensor, weight: float) 
 check_pareto_point(pareto_point)
 
 # %% [markdown]
-# The front is the image of that curve in loss space. A dense sample of the plane must agree with it twice over: no
-# point of the sample may dominate a point of the closed form, and the members of the sample that no other dominates
-# must lie along the curve, the closer the finer the sample.
+# The front is the image of that curve in loss space. We check it with a dense sample of the plane. No point of the sample
+# may dominate a point of the closed form. The points of the sample that no other dominates must lie near the curve, and
+# nearer if the sample is finer.
 
 # %%
 side = torch.linspace(-2, 2, sample_side, dtype=torch.float64)
@@ -596,10 +601,10 @@ tell(
     f"encoder passes, the second in {spent['steps']['FBLS']:.4g} and {spent['encoder passes']['FBLS']:.4g}.",
     f"A loss rose in {spent['loss rose']['BLS']:.0%} of the steps of BLS, and in {spent['loss rose']['FBLS']:.0%} of those of "
     "FBLS, all of which had passed its test.",
-    f"FBLS closes in where, for round curvature, step size × curvature × gain is below 2, which its test does not check: "
-    f"beyond s = "
-    f"{limits.max():.2g} no point of the Pareto set attracts it, and in a badly conditioned encoder some points repel it "
-    "at any step size. The paper's claim that FBLS converges to Pareto stationary points needs a condition on the encoder.",
+    f"For round curvature FBLS approaches the Pareto set if step size × curvature × gain is below 2. Its test does not check "
+    f"this. Beyond s = {limits.max():.2g} no point of the Pareto set attracts FBLS. With a badly conditioned encoder some "
+    "points repel it at any step size. So the paper's claim that FBLS converges to Pareto stationary points needs a "
+    "condition on the encoder.",
     f"Of the values tried, {bounds[0]:g} to {bounds[-1]:g}, bounds from {reach['min']['BLS']:g} to "
     f"{reach['max']['BLS']:g} served BLS, constant steps from {reach['min']['SGD']:g} to {reach['max']['SGD']:g} SGD. Each at its best needed {best['encoder passes']['BLS']:.4g} "
     f"(BLS), {best['encoder passes']['FBLS']:.4g} (FBLS), {best['encoder passes']['SGD']:.4g} (SGD) and "

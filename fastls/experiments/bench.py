@@ -110,7 +110,7 @@ def make_timing(workload: str, size: str, device: str, tasks: int | None = None,
 def compare_steps(timing: Run, memory: Run) -> pd.DataFrame:
     """Milliseconds a step with interval, ratios to EqualWeight and to SGD, trials and passes of a step, peak memory.
 
-    Ratios are medians over the rounds, each taken within its round.
+    Milliseconds and ratios are geometric means over the rounds; a ratio is taken within its round.
     """
     seconds = seconds_by_round(timing)
     rows = pd.DataFrame(timing.rows)
@@ -129,14 +129,14 @@ def compare_steps(timing: Run, memory: Run) -> pd.DataFrame:
 
 
 def _interval(name: str, values: Sequence[float]) -> dict:
-    median, low, high = ratio_interval(values)
-    return {name: median, f"low, {name}": low, f"high, {name}": high}
+    mean, low, high = ratio_interval(values)
+    return {name: mean, f"low, {name}": low, f"high, {name}": high}
 
 
 def judge_targets(workload: str, timing: Run, memory: Run) -> list[dict]:
     """Each target of a workload against its measurement, for FBLS as in the paper, in turn, and warm.
 
-    "met" or "not met" by the median; "undecided by its interval" where the 95 % interval reaches over the target.
+    "met" or "not met" by the mean; "undecided by its interval" where the 95 % interval reaches over the target.
     """
     seconds = seconds_by_round(timing)
     peaks = pd.DataFrame(memory.rows).set_index("method")["peak_mb"]
@@ -157,13 +157,13 @@ def judge_targets(workload: str, timing: Run, memory: Run) -> list[dict]:
 
 
 def judge_target(
-    workload: str, ratio: str, sign: str, limit: float | None, median: float, low: float, high: float, n: int
+    workload: str, ratio: str, sign: str, limit: float | None, mean: float, low: float, high: float, n: int
 ) -> dict:
     """A row of the table of targets; without a limit the measurement is reported."""
-    row = {"workload": workload, "ratio": ratio, "target": "none", "measured": median, "low": low, "high": high, "n": n}
+    row = {"workload": workload, "ratio": ratio, "target": "none", "measured": mean, "low": low, "high": high, "n": n}
     if limit is None:
         return row | {"verdict": "reported"}
-    met, inside = (median <= limit, high <= limit) if sign == "≤" else (median >= limit, low >= limit)
+    met, inside = (mean <= limit, high <= limit) if sign == "≤" else (mean >= limit, low >= limit)
     outside = low > limit if sign == "≤" else high < limit
     verdict = ("met" if met else "not met") + ("" if inside or outside else ", undecided by its interval")
     return row | {"target": f"{sign} {limit:.2f}", "verdict": verdict}
@@ -191,7 +191,7 @@ def write_benchmarks(timings: dict[str, Timing], store: RunStore, folder: Path) 
         timing, memory, profiled = (measurement.execute(store) for measurement in measured)
         notes = [
             f"Times: {provenance([timing])}. Memory: {provenance([memory])}.",
-            "Milliseconds and ratios are medians over n interleaved rounds, with 95 % bootstrap intervals; a ratio is "
+            "Milliseconds and ratios are geometric means over n interleaved rounds, with 95 % t-intervals; a ratio is "
             "taken within a round. Passes are means per step; a decoder pass is that of one task, also where K steps "
             "are tried at once. Peak memory: weights, buffers, activations, gradients.",
             "What a step of FBLS spends its time on (torch.profiler):",
@@ -205,7 +205,7 @@ def write_benchmarks(timings: dict[str, Timing], store: RunStore, folder: Path) 
         yield format_table(table, notes, f"**{name}**")
     targets = pd.DataFrame(judged)
     notes = [
-        "The verdict is that of the median; undecided by its interval means that the 95 % interval reaches over the "
+        "The verdict is that of the geometric mean. Undecided by its interval: the 95 % interval reaches over the "
         "target. FBLS is the paper's, which returns to its bound at every step and runs all decoders in every trial. "
         'In turn: `Backtracking(order="in turn")`, the same steps, a trial ending where the task that refused the last '
         "one refuses again. Warm start: `Backtracking(growth=1.1)`, other steps. Ratios as in the tables of the "

@@ -18,15 +18,15 @@ from fastls.experiments.reporting.tables import format_table, write_table
 
 MARGIN = 0.10  # "not worse": at most so much above the rival; "the printed ratio": at most so far from it
 RULES = (  # below every table of claims
-    "A difference above 0 speaks against the claim; its 95 % interval is of Student's t, over n seeds (unpaired, after "
-    "Welch) or over n rounds of times (of the logarithm of the ratio, taken round by round). Where a training ends is "
-    "the mean of its last five epochs, or of a quarter of a training below twenty epochs. *Not worse than the best "
-    f"constant step* holds where the interval ends at most {MARGIN:.0%} of the rival's value above it, and does not "
-    "hold where it begins above zero; *better*, *at most* and *settles* hold or fail with the whole interval; a "
-    f"printed ratio holds where the interval is within {MARGIN:.0%} of it. In between a row is undecided, and `needed` "
-    "says how many seeds would decide it at the spread seen. A search that diverged fails. A row votes where it makes "
-    "the paper's comparison with the paper's rival, for claims 3 to 5 on the paper's data at the paper's length; other "
-    "rows are shown beside."
+    "A difference above 0 speaks against the claim. Its 95 % interval is of Student's t, over n seeds (unpaired, after "
+    "Welch) or over n rounds of times (of the logarithm of the ratio, taken round by round). The end of a training is "
+    "the mean of its last five epochs, or of its last quarter if it has fewer than twenty epochs. *Not worse than the "
+    f"best constant step* holds if the interval ends at most {MARGIN:.0%} of the rival's value above it. Otherwise it "
+    "does not hold if the interval begins above zero. *Better*, *at most* and *settles* hold or fail with the whole "
+    f"interval. A printed ratio holds if the interval is within {MARGIN:.0%} of it. In between a row is undecided, and "
+    "`needed` says how many seeds would decide it at the spread seen. A search that diverged fails. A row votes if it "
+    "makes the paper's comparison with the paper's rival. For claims 3 to 5 it must also have the paper's data and the "
+    "paper's length. Other rows are shown beside."
 )
 
 
