@@ -430,7 +430,7 @@ display(Markdown(tables.format_table(table, notes)))
 # whatever the size of this notebook.
 
 # %%
-changes = tried.compare_tried(tried.read_tried(RunStore(DATA / "runs")))
+changes = tried.compare_tried(tried.read_tried(RunStore(DATA / "runs"), tried.GAIN, tried.BLOCK))
 changes["data set"] = changes["data set"].map(beyond_figures.TITLES)
 notes = [
     "MultiMNIST is MNIST's, CIFAR-10 the JPEG copy; batches of 256; cpu. Test losses are means over tasks and n seeds, "

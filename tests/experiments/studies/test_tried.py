@@ -5,11 +5,13 @@ import pytest
 from synthetic import make_run
 
 from fastls.experiments.studies.beyond.tried import (
+    ADAM,
     BLOCK,
     DOUBLED,
     GAIN,
     IN_METRIC,
     PER_BLOCK,
+    UNBOUNDED,
     compare_tried,
     read_tried,
 )
@@ -25,7 +27,7 @@ def changed(run: Run, **options) -> Run:
 
 
 def test_every_change_is_read_with_every_seed_and_what_it_changes():
-    tried = read_tried(RunStore(DATA / "runs"))
+    tried = read_tried(RunStore(DATA / "runs"), GAIN, BLOCK)
     table = compare_tried(tried)
     assert {DOUBLED, PER_BLOCK, IN_METRIC} < set(table["change"])
     small = table[(table["data set"] == "multimnist") & (table["images"] == 10_000)]
@@ -33,6 +35,14 @@ def test_every_change_is_read_with_every_seed_and_what_it_changes():
     assert set(table.loc[table["images"] == 60_000, "n"]) == {3}
     for _, _, run, plain in tried:
         assert run.config["seed"] == plain.config["seed"] and run.header["data"] == plain.header["data"]
+
+
+def test_adamfbls_without_its_bound_is_read_beside_the_one_with_it():
+    tried = read_tried(RunStore(DATA / "runs"), ADAM)
+    assert {change for _, change, _, _ in tried} == {UNBOUNDED}
+    assert {run.config["dataset"] for _, _, run, _ in tried} == {"multimnist", "cifar10", "stsb"}
+    for _, _, run, bounded in tried:
+        assert run.config | {"bounded": True} == bounded.config
 
 
 @pytest.mark.parametrize(
@@ -56,7 +66,7 @@ def test_a_change_is_judged_beside_what_it_changes(tmp_path, factors, diverged, 
         block = changed(plain, method="BlockFBLS", preconditioner="rms")
         for run in (plain, smoothed, changed(plain, growth=2.0), block):
             store.save(label, run.config, {"data": run.header["data"]}, run.rows)
-    table = compare_tried(read_tried(store)).set_index("change")
+    table = compare_tried(read_tried(store, GAIN, BLOCK)).set_index("change")
     assert table.loc["smoothed test", "verdict"] == verdict
     assert table.loc[DOUBLED, "ratio"] == pytest.approx(1) and table.loc[DOUBLED, "search"] == GAIN
     assert table.loc[IN_METRIC, "ratio"] == pytest.approx(1)

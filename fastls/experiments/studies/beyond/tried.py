@@ -1,7 +1,8 @@
 """What was tried on the way and did not earn its place: stored runs of a change, beside the search that it changes.
 
 The code of the changes is gone (git keeps it); their rows stay in ``data/runs``, and no run can be given them any more.
-Three kinds of configuration name a change: a field ``candidate``, the method "BlockFBLS", and a growth of 2.
+Four kinds of configuration name a change: a field ``candidate``, the method "BlockFBLS", a growth of 2, and "AdamFBLS"
+without the bound on its step.
 """
 
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ from fastls.experiments.reporting.frames import to_frame
 from fastls.experiments.reporting.intervals import ratio_interval
 from fastls.experiments.training.store import Run, RunStore, read_run
 
-GAIN, BLOCK = "FBLS+gain", "BlockFBLS"  # the two searches that were changed
+GAIN, BLOCK, ADAM = "FBLS+gain", "BlockFBLS", "AdamFBLS"  # the searches that were changed
 DOUBLED, PER_BLOCK, IN_METRIC = "from twice the last step", "an η per block", "an η per block, metric of RMSProp"
+UNBOUNDED = "no bound, from 1.1 times the last step"
 PLAIN_GAIN = {"method": "FBLS", "lr": 1000.0, "direction": "mgda", "beta": 0.3, "gamma": 0.5, "floor": 1e-10, "form": 6}
 PLAIN_GAIN |= {"start": "previous", "match_gain": True}
 SETTING = ("dataset", "source", "n_train", "n_test", "batch_size", "device", "data_options", "model_options")
@@ -26,6 +28,9 @@ def find_changes(config: dict) -> Iterator[tuple[str, str, dict]]:
         plain = {name: value for name, value in config.items() if name != "candidate"}
         yield BLOCK if config["method"] == "BlockFBLS" else GAIN, config["candidate"], plain
         return
+    if config["method"] == ADAM and not config.get("bounded"):
+        yield ADAM, UNBOUNDED, config | {"bounded": True}
+        return
     plain = {name: config[name] for name in (*SETTING, "epochs", "seed") if name in config} | PLAIN_GAIN
     if config["method"] == "BlockFBLS":
         yield GAIN, IN_METRIC if "preconditioner" in config else PER_BLOCK, plain
@@ -33,8 +38,8 @@ def find_changes(config: dict) -> Iterator[tuple[str, str, dict]]:
         yield GAIN, DOUBLED, plain
 
 
-def read_tried(store: RunStore) -> list[tuple[str, str, Run, Run]]:
-    """(search, change, its run, the run without it) for every stored run of a change.
+def read_tried(store: RunStore, *searches: str) -> list[tuple[str, str, Run, Run]]:
+    """(search, change, its run, the run without it) for every stored run of a change of these searches.
 
     Raises:
         StoreError: a stored file is corrupt.
@@ -44,6 +49,7 @@ def read_tried(store: RunStore) -> list[tuple[str, str, Run, Run]]:
         (search, change, run, read_run(store.path(f"{plain['dataset']}-{plain['method']}", plain)))
         for run in map(read_run, sorted(store.root.glob("*FBLS-*.jsonl")))
         for search, change, plain in find_changes(run.config)
+        if search in searches
     ]
 
 
