@@ -442,11 +442,10 @@ _ = tables.write_table(changes, "ours-beyond-candidates", folder, "Changes of th
 display(Markdown(tables.format_table(changes, notes)))
 
 # %%
-lines = [
-    f"- {verdict}: "
-    + "; ".join(f"{row['change']} ({row['data set']}, {row['images']:,})" for _, row in part.iterrows())
-    for verdict, part in changes.groupby("verdict", sort=False)
-]
+lines = []
+for verdict, part in changes.groupby("verdict", sort=False):
+    lines.append(f"- **{verdict}**, {len(part)} of {len(changes)} rows:")
+    lines += [f"  - {row['change']} ({row['data set']}, {row['images']:,} images)" for _, row in part.iterrows()]
 display(Markdown("\n".join(lines)))
 
 # %% [markdown]

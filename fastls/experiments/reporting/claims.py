@@ -198,10 +198,10 @@ def to_list(rows: Sequence[ClaimRow]) -> str:
 
 
 def describe(row) -> str:
-    """A sentence for a `ClaimRow` or a row of `to_table`."""
+    """What was found in a `ClaimRow` or a row of `to_table`, then under which condition."""
     note = _note(row)
     return (
         f"{_words(row.metric)} of {row.method}: {row.ours:.4g} against {row.theirs:.4g}, {row.rival}; "
-        f"difference {_show_interval(row)}, n = {row.n}{f' ({note})' if note else ''}: **{row.verdict}**"
-        f"{'' if row.votes else ', shown beside'}."
+        f"difference {_show_interval(row)}, n = {row.n}: **{row.verdict}**"
+        f"{'' if row.votes else ', shown beside'}.{f' Condition: {note}.' if note else ''}"
     )

@@ -84,6 +84,6 @@ def test_tests_are_counted_by_side_and_by_whether_they_vote():
 
 def test_a_row_is_described_with_its_numbers():
     assert describe(row(note="n")) == (
-        "test loss of FBLS: 0.4 against 0.3, SGD; difference 0.1 [0.05, 0.15], n = 5 (n): **holds**."
+        "test loss of FBLS: 0.4 against 0.3, SGD; difference 0.1 [0.05, 0.15], n = 5: **holds**. Condition: n."
     )
     assert describe(row(low=float("nan"), votes=False)).endswith("difference 0.1, n = 5: **holds**, shown beside.")
