@@ -144,8 +144,8 @@ def _row(row: dict, metric: str, ours, theirs, margin: float, votes: bool, note:
     verdict, p = decide(difference, 0.0, margin)
     needed = None
     if verdict == Verdict.UNDECIDED and difference.n > 1:
-        spread = float(np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / 2))
-        needed = count_needed(spread, max(margin - difference.value, difference.value))
+        spreads = float(np.std(ours, ddof=1)), float(np.std(theirs, ddof=1))
+        needed = count_needed(spreads, max(margin - difference.value, difference.value))
     values = (
         metric,
         float(np.mean(ours)),

@@ -107,21 +107,25 @@ def adjust_holm(chances: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def count_needed(spread: float, distance: float, most: int = 1000) -> int | None:
+def count_needed(spreads: tuple[float, float], distance: float, most: int = 1000) -> int | None:
     """How many repetitions of each of two samples decide a difference at this distance from what it is held against.
 
     Args:
-        spread: standard deviation of one repetition, the same in both samples.
+        spreads: standard deviation of one repetition, in each sample. Welch's test is meant, as in
+            `estimate_difference`: where one sample spreads far more than the other, it alone counts.
         distance: of the difference from the limit of the test.
         most: where to stop.
 
     Returns:
         The least n whose half interval is at most `distance`; None where it is above `most`, or nothing is known.
     """
-    if not (spread >= 0 and distance > 0):
+    variances = np.square(spreads)
+    total = variances.sum()
+    if not (total >= 0 and distance > 0):
         return None
     counts = np.arange(2, most + 1)
-    half = stats.t.ppf(1 - LEVEL / 2, 2 * counts - 2) * spread * np.sqrt(2 / counts)
+    freedom = (counts - 1) * (total**2 / np.square(variances).sum() if total else 2)
+    half = stats.t.ppf(1 - LEVEL / 2, freedom) * np.sqrt(total / counts)
     enough = counts[half <= distance]
     return int(enough[0]) if len(enough) else None
 

@@ -75,10 +75,22 @@ def test_holm_against_its_definition():
     assert adjust_holm([0.9]) == [0.9] and adjust_holm([0.6, 0.7]) == [1.0, 1.0] and adjust_holm([]) == []
 
 
-def test_so_many_repetitions_decide_and_one_less_does_not():
-    n = count_needed(spread=1.0, distance=0.8)
-    half = lambda n: stats.t.ppf(0.975, 2 * n - 2) * np.sqrt(2 / n)  # noqa: E731
-    assert half(n) <= 0.8 < half(n - 1)
-    assert (
-        count_needed(1.0, 1e-6) is None and count_needed(1.0, 0.0) is None and count_needed(float("nan"), 1.0) is None
-    )
+@pytest.mark.parametrize("ours", [[0.1, 0.2, 0.3], [0.2, 0.2, 0.2], [0.37, 0.31, 0.45]])
+def test_so_many_repetitions_decide_and_one_less_does_not(ours):
+    """The interval is that of `estimate_difference`, for samples of the same spreads."""
+    rival = [0.31, 0.33, 0.35]
+    spreads = float(np.std(ours, ddof=1)), float(np.std(rival, ddof=1))
+
+    def half(n):
+        one, other = (spread * stats.zscore(np.linspace(-1, 1, n), ddof=1) for spread in spreads)
+        low, high = estimate_difference(one, other).interval
+        return (high - low) / 2
+
+    distance = 0.9 * half(3)
+    n = count_needed(spreads, distance)
+    assert n > 3 and half(n) <= distance < half(n - 1)
+
+
+@pytest.mark.parametrize("spread, distance", [(1.0, 1e-6), (1.0, 0.0), (float("nan"), 1.0)])
+def test_where_nothing_is_known_no_number_decides(spread, distance):
+    assert count_needed((spread, spread), distance) is None
