@@ -3,9 +3,9 @@
 =================  ==========================================================================================
 folder             what is decided there
 =================  ==========================================================================================
-`training`         what decides a run (`config`), which optimizer a method is (`methods`), what is trained
-                   (`workloads`), the loop (`training`), the files of rows (`store`), which runs an artefact reads
-                   (`sweeps`), several runs at once (`parallel`)
+`training`         what decides a run (`config`), which optimizer a method is (`optimizers`), what is
+                   trained (`workloads`), the loop (`training`), the files of rows (`store`), which runs an artefact
+                   reads (`sweeps`), several runs at once (`parallel`)
 `measuring`        seconds, memory and passes of a step
 `reporting`        rows to frames, intervals, verdicts, tables and curves, in one style
 `studies`          what one notebook needs of its own: `theory` (01), `toy` (02), `cifar10` (04), `cityscapes` (05),

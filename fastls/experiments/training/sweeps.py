@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastls.experiments.training.config import FIELDS, RunConfig, Setting
-from fastls.experiments.training.rivals import RIVALS
+from fastls.experiments.training.optimizers.rivals import RIVALS
 
 # "We choose eight step sizes evenly from log-range between -3 and -1" (section MultiMNIST of the paper).
 STEP_SIZES = tuple(float(f"{step:.4g}") for step in np.logspace(-3, -1, 8))

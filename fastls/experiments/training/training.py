@@ -16,8 +16,8 @@ from fastls.algorithms.spaces import Passes
 from fastls.datasets.common import MultiTaskData
 from fastls.environment import describe_environment
 from fastls.experiments.training.config import Options, RunConfig, Setting
-from fastls.experiments.training.methods import make_optimizer
-from fastls.experiments.training.rivals import evaluation_weights
+from fastls.experiments.training.optimizers.methods import make_optimizer
+from fastls.experiments.training.optimizers.rivals import evaluation_weights
 from fastls.experiments.training.store import Run, RunStore, StoreError
 from fastls.experiments.training.workloads import get_workload
 from fastls.paths import write_atomically

@@ -7,7 +7,7 @@ from synthetic import make_run
 
 from fastls.experiments.studies.defaults import comparison, figures
 from fastls.experiments.studies.defaults.comparison import AVERAGED, OURS
-from fastls.experiments.training.rivals import RIVALS
+from fastls.experiments.training.optimizers.rivals import RIVALS
 from fastls.experiments.training.store import Run
 from fastls.experiments.training.sweeps import DEFAULTS, Sweep, default_run
 

@@ -6,8 +6,8 @@ import torch
 from fastls.datasets.multimnist import load_multimnist
 from fastls.experiments.training import training
 from fastls.experiments.training.config import RunConfig
-from fastls.experiments.training.methods import make_optimizer
-from fastls.experiments.training.rivals import RIVALS, Rival
+from fastls.experiments.training.optimizers.methods import make_optimizer
+from fastls.experiments.training.optimizers.rivals import RIVALS, Rival
 from fastls.experiments.training.training import Training
 from fastls.models.lenet import lenet
 

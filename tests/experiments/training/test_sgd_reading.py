@@ -4,8 +4,8 @@ import torch
 
 import fastls
 from fastls.experiments.training.config import RunConfig
-from fastls.experiments.training.methods import make_optimizer
-from fastls.experiments.training.sgd_reading import SGDSeparateForwards
+from fastls.experiments.training.optimizers.methods import make_optimizer
+from fastls.experiments.training.optimizers.sgd_reading import SGDSeparateForwards
 from fastls.models.bert import bert
 
 TOKENS = torch.arange(2, 30).view(4, 7)

@@ -9,7 +9,7 @@ from torch.nn.functional import mse_loss
 from fastls import SGD, MultiTaskModel
 
 pytest.importorskip("torchjd")
-from fastls.experiments.training.torchjd_peer import TorchJDMGDA  # noqa: E402
+from fastls.experiments.training.optimizers.torchjd_peer import TorchJDMGDA  # noqa: E402
 
 
 def network(tasks: int) -> MultiTaskModel:

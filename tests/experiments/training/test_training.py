@@ -16,7 +16,7 @@ from fastls.algorithms.spaces import Passes
 from fastls.datasets.common import ImageSplit
 from fastls.experiments.training import training as runs
 from fastls.experiments.training.config import FIELDS, RunConfig
-from fastls.experiments.training.methods import BUILDERS
+from fastls.experiments.training.optimizers.methods import BUILDERS
 from fastls.experiments.training.store import RunStore, StoreError, compute_key
 from fastls.experiments.training.sweeps import SEARCH, Sweep
 from fastls.experiments.training.training import Training, execute, is_complete, load_data, summarize_steps

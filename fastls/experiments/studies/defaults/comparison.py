@@ -12,7 +12,7 @@ from fastls.experiments.reporting.frames import METRICS, end_of_training, to_fra
 from fastls.experiments.reporting.intervals import estimate_log_ratio, mean_interval, ratio_interval
 from fastls.experiments.reporting.tables import seconds_by_round
 from fastls.experiments.training.config import RunConfig
-from fastls.experiments.training.rivals import RIVALS
+from fastls.experiments.training.optimizers.rivals import RIVALS
 from fastls.experiments.training.store import Run
 from fastls.experiments.training.sweeps import DEFAULTS, Sweep, default_run, gain_run
 

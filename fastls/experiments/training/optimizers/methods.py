@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import fastls
 from fastls.experiments.training.config import RunConfig
-from fastls.experiments.training.rivals import RIVALS, Rival
-from fastls.experiments.training.sgd_reading import SGDSeparateForwards
+from fastls.experiments.training.optimizers.rivals import RIVALS, Rival
+from fastls.experiments.training.optimizers.sgd_reading import SGDSeparateForwards
+from fastls.experiments.training.optimizers.torchjd_peer import TorchJDMGDA
 from fastls.experiments.training.sweeps import GROWTH
-from fastls.experiments.training.torchjd_peer import TorchJDMGDA
 from fastls.models.multitask import MultiTaskModel
 
 
