@@ -135,8 +135,8 @@ sweeps = {
 # factor of 1.3 a step, it takes about 26 steps from $10^{-6}$ to $10^{-3}$.
 #
 # The second bound is Polyak's step for losses that are never negative. Its meaning is simple: no step promises more than
-# the whole loss. It is needed because the test cannot see all that a step does to the encoder. Without this bound the
-# step can grow until a pretrained encoder is ruined; the section on the bound shows it.
+# the whole loss. It is needed because the test cannot see all that a step does to the encoder. The section on the bound
+# compares AdamFBLS with its first version, which had none.
 
 # %%
 torch.manual_seed(0)
