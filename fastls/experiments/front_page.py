@@ -59,10 +59,12 @@ METHOD_ORDER = (*METHODS, IN_TURN, WARM_START)
 
 
 def gather(figures: Path) -> pd.DataFrame:
-    """The rows of all ``claims-*.csv`` with the notebook that shows each, and those of claim 6."""
+    """The rows of all ``claims-*.csv`` that are there, with the notebook that shows each, and those of claim 6."""
+    paths = {place(figures, f"{name}.csv"): notebook for name, notebook in SOURCES.items()}
     parts = [
-        pd.read_csv(place(figures, f"{name}.csv"), dtype={"claim": str}).assign(notebook=notebook)
-        for name, notebook in SOURCES.items()
+        pd.read_csv(path, dtype={"claim": str}).assign(notebook=notebook)
+        for path, notebook in paths.items()
+        if path.exists()
     ]
     parts.append(to_table(check_claim_6()).assign(notebook="01_theory"))
     return pd.concat(parts, ignore_index=True)
@@ -101,6 +103,19 @@ def summarize_claims(rows: pd.DataFrame, claims: dict[str, str]) -> pd.DataFrame
             }
         )
     return pd.DataFrame(table)
+
+
+def list_verdicts(figures: Path) -> list[str]:
+    """A line a claim, from the rows of this folder alone: its verdict, and its counts for / against / undecided."""
+    texts = {str(number): words for number, words in read_paper()["claims"].items()}
+    table = summarize_claims(gather(figures), texts)
+    verdicts = table["verdict"].str.strip("*")
+    width = verdicts.str.len().max()
+    beside = "shown beside, for / against / undecided"
+    return [
+        f"  claim {claim:<3} {verdict:<{width}}  {counts}; shown beside {others}"
+        for claim, verdict, counts, others in zip(texts, verdicts, table[COUNTS], table[beside], strict=True)
+    ]
 
 
 def _count(rows: pd.DataFrame) -> str:
@@ -153,8 +168,8 @@ def make_overview(figures: Path) -> list[str]:
         parts += [f"**{title}** of the paper beside ours:", to_markdown(compare_printed(figures, names)), origins]
     return [
         *parts,
-        "Ours are medians over interleaved rounds with their 95 % intervals. The ratio of two methods is taken round "
-        "by round, in the whole tables; it is not the quotient of two rows.",
+        "Ours are geometric means of the ratios of interleaved rounds, with their 95 % intervals. The ratio of two "
+        "methods is taken round by round, in the whole tables; it is not the quotient of two rows.",
         "## What the texts also say",
         "Statements of the paper and the thesis that are not among the claims above. A ratio of times is that of the "
         "medians; rows of claim 3 are shown beside, since they are shorter than the paper's.",

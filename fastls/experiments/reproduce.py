@@ -246,9 +246,12 @@ def format_results(results: Sequence[Result], root: Path) -> str:
 
 
 def _finish(results: Sequence[Result], root: Path) -> int:
-    from fastls.experiments.gallery import write_gallery  # not at the top: the process of every notebook would wait
+    # not at the top: the process of every notebook would wait
+    from fastls.experiments.front_page import COUNTS, list_verdicts
+    from fastls.experiments.gallery import write_gallery
 
     print(format_results(results, root))
     for figures in {result.job.parameters["figures_dir"] for result in results}:
+        print(f"the paper's claims by the rows of {figures} alone, {COUNTS}:", *list_verdicts(root / figures), sep="\n")
         print(f"results at a glance: {write_gallery(root / figures, root).relative_to(root)}")
     return int(any(result.problem for result in results))

@@ -46,6 +46,18 @@ def test_every_verdict_of_today_has_its_sentence():
     assert (table["why"] != front_page.NO_SENTENCE).all(), table[["claim", "verdict"]]
 
 
+def test_the_closing_lines_are_of_the_folder_alone(copied, tmp_path):
+    """A line a claim: of the rows that are there, and of claim 6 alone where none are."""
+    lines = front_page.list_verdicts(copied / "figures")
+    assert [line.split()[1] for line in lines] == list(CLAIMS)
+    rows = place(copied / "figures", "claims-bert.csv")
+    rows.write_text(rows.read_text().replace(",holds,", ",does not hold,"))
+    assert front_page.list_verdicts(copied / "figures")[0] != lines[0]
+    lone = front_page.list_verdicts(tmp_path / "nothing")
+    assert all("not tested at the paper's length  0 / 0 / 0" in line for line in lone[:-1])
+    assert "does not hold" in lone[-1] and "3 / 1 / 0" in lone[-1]
+
+
 def test_claims_are_current(copied):
     front_page.write_front_page(copied)
     for name in ("figures/claims/claims.md", "figures/claims/claims.csv", "README.md"):
