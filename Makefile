@@ -34,8 +34,9 @@ figures: .venv/.installed  ## draw the committed figures and tables from the com
 bench: .venv/.installed  ## what a step of every method costs on this machine: build/bench
 	$(BIN)/python -m fastls bench
 
-book: .venv/.book  ## the web book from the committed notebooks: build/book/index.html
+book: .venv/.book  ## the web book from the committed notebooks, and its slides: build/book/index.html
 	$(BIN)/sphinx-build -q -c docs . build/book
+	$(BIN)/sphinx-build -q -b revealjs docs/slides build/book/slides
 
 clean:  ## what was built; data, runs and .venv stay
 	rm -rf build .pytest_cache .ruff_cache

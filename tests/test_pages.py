@@ -38,3 +38,17 @@ def test_the_address_of_the_repository_is_everywhere_the_same():
     files = [*PAGES, *(ROOT / "notebooks").glob("*.py"), ROOT / "pyproject.toml"]
     found = {part for path in files for part in re.findall(r"github(?:\.com)?/([\w.-]+/fastls)\b", path.read_text())}
     assert len(found) <= 1, found
+
+
+def test_the_lecture_has_fifteen_slides_with_notes_and_shows_what_is_there():
+    page = ROOT / "docs/slides/index.md"
+    slides = re.split(r"^#{1,2} ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    assert len(slides) == 15 and all(slide.count(":::{revealjs-notes}") == 1 for slide in slides)
+    text = "".join(slides)
+    for picture in re.findall(r"!\[[^]]+\]\(([^)]+)\)", text):
+        assert (page.parent / picture).exists(), picture
+    included = re.findall(r'\{include\} (\S+)\n:start-after: "(.+)"\n:end-before: "(.+)"', text)
+    assert len(included) == text.count("{include}") > 0
+    for name, start, end in included:
+        part = (page.parent / name).read_text(encoding="utf-8").split(start, 1)[1].split(end, 1)[0]
+        assert part.count("\n|") > 3, f"{name} must have a table between {start!r} and {end!r}"
