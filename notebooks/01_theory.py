@@ -21,6 +21,8 @@
 # of the thesis. Adds the counterexamples to Theorem 1 that the last sections run.
 #
 # **Takes** less than a minute on a laptop to run, about an hour and a half to work through. No data are needed.
+#
+# [Open in Colab](https://colab.research.google.com/github/OWNER/fastls/blob/main/notebooks/01_theory.ipynb) to run it without installing.
 
 # %% tags=["parameters"]
 sweep_points = 31  # encoder factors c of the gain sweep
@@ -30,6 +32,17 @@ device = "auto"  # "cpu", "cuda" or "auto"; everything here is tiny and stays on
 jobs = 1  # training runs at once; none here
 runs_dir = "build/quick/runs"  # where runs are kept, from the root of the repository; none here
 figures_dir = "build/quick/figures"  # where figures and tables go
+
+# %% tags=["install"]
+# Opened online, in Colab for example: fetch fastls first. Does nothing where it is installed.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("fastls") is None:
+    subprocess.run(["git", "clone", "-q", "https://github.com/OWNER/fastls", "fastls-main"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "-e", "fastls-main"], check=True)
+    sys.path.insert(0, "fastls-main")  # pip's own entry counts from the next start of the kernel on
 
 # %%
 from copy import deepcopy

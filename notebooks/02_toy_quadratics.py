@@ -26,6 +26,8 @@
 # all figures are ours. They test what the paper claims about convergence and about step sizes.
 #
 # **Takes** less than a minute on one core, without data.
+#
+# [Open in Colab](https://colab.research.google.com/github/OWNER/fastls/blob/main/notebooks/02_toy_quadratics.ipynb) to run it without installing.
 
 # %% tags=["parameters"]
 max_steps = 200  # of a run; most arrive far earlier
@@ -41,6 +43,17 @@ device = "auto"  # nothing here is worth a GPU; the name is the same in every no
 jobs = 1
 runs_dir = "build/quick/runs"  # nothing is kept: every run below takes milliseconds
 figures_dir = "build/quick/figures"  # where figures and tables go
+
+# %% tags=["install"]
+# Opened online, in Colab for example: fetch fastls first. Does nothing where it is installed.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("fastls") is None:
+    subprocess.run(["git", "clone", "-q", "https://github.com/OWNER/fastls", "fastls-main"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "-e", "fastls-main"], check=True)
+    sys.path.insert(0, "fastls-main")  # pip's own entry counts from the next start of the kernel on
 
 # %%
 import numpy as np

@@ -1,11 +1,14 @@
 """README, CONTRIBUTING and the pages of the book: every command and name that they mention exists."""
 
 import re
+import sys
+import tomllib
 
 import pytest
 
 import fastls
 from fastls.__main__ import _make_parser
+from fastls.experiments.notebook_runner import read_script, tags
 from fastls.paths import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -52,3 +55,17 @@ def test_the_lecture_has_fifteen_slides_with_notes_and_shows_what_is_there():
     for name, start, end in included:
         part = (page.parent / name).read_text(encoding="utf-8").split(start, 1)[1].split(end, 1)[0]
         assert part.count("\n|") > 3, f"{name} must have a table between {start!r} and {end!r}"
+
+
+@pytest.mark.parametrize("name", ["01_theory", "02_toy_quadratics"])
+def test_the_cell_that_installs_fetches_the_repository_and_does_nothing_where_it_is_installed(name, monkeypatch):
+    commands = []
+    monkeypatch.setattr("subprocess.run", lambda command, check: commands.append(command))
+    monkeypatch.setattr("sys.path", sys.path.copy())
+    (cell,) = [cell for cell in read_script(ROOT / "notebooks" / f"{name}.py").cells if "install" in tags(cell)]
+    exec(cell.source, {})
+    assert commands == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
+    exec(cell.source, {})
+    repository = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+    assert commands[0][-2] == repository and commands[1][-1] == commands[0][-1] == sys.path[0]
