@@ -57,6 +57,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 import fastls
 from fastls.algorithms.directions import compute_gramian
 from fastls.algorithms.spaces import Evaluation, LatentSpace, ParameterSpace
+from fastls.experiments.parameters import check_notebook
 from fastls.experiments.reporting import style
 from fastls.experiments.studies.theory import armijo_figures, counterexample_figures, counterexamples, schematics
 from fastls.experiments.studies.theory import pareto_figures as theory_figures
@@ -64,6 +65,8 @@ from fastls.models.lenet import lenet
 from fastls.models.quadratic import pareto_set, quadratics, scalar_chain
 from fastls.paths import in_repository
 from fastls.teaching import checks, panel
+
+check_notebook("01_theory", globals())
 
 torch.set_default_dtype(torch.float64)
 folder = in_repository(figures_dir)

@@ -63,12 +63,15 @@ from IPython.display import Markdown, display
 from torch import Tensor
 
 import fastls
+from fastls.experiments.parameters import check_notebook
 from fastls.experiments.reporting import style, tables
 from fastls.experiments.studies.toy import figures as toy_figures
 from fastls.experiments.studies.toy import rates as toy_rates
 from fastls.experiments.studies.toy import toy
 from fastls.paths import in_repository
 from fastls.teaching.checks import check_best_step, check_losing_encoder, check_pareto_point
+
+check_notebook("02_toy_quadratics", globals())
 
 torch.set_num_threads(1)  # tensors of two numbers
 folder = in_repository(figures_dir)

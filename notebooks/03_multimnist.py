@@ -68,11 +68,14 @@ from IPython.display import Markdown, display
 from fastls.datasets.multimnist import find_source
 from fastls.environment import resolve_device
 from fastls.experiments.measuring import timing
+from fastls.experiments.parameters import check_notebook
 from fastls.experiments.reporting import claims, comparisons, frames, intervals, samples, style, tables
 from fastls.experiments.reporting import curves as figures
 from fastls.experiments.training import parallel, sweeps
 from fastls.experiments.training.store import RunStore
 from fastls.paths import in_repository
+
+check_notebook("03_multimnist", globals())
 
 sweep = sweeps.Sweep(
     dataset="multimnist",

@@ -62,12 +62,15 @@ from IPython.display import Markdown, display
 from fastls.datasets import cifar10, shapes
 from fastls.environment import resolve_device
 from fastls.experiments.measuring import memory, timing
+from fastls.experiments.parameters import check_notebook
 from fastls.experiments.reporting import claims, comparisons, frames, intervals, samples, style, tables
 from fastls.experiments.reporting import curves as figures
 from fastls.experiments.studies.cifar10 import imbalance, scaling
 from fastls.experiments.training import parallel, sweeps
 from fastls.experiments.training.store import RunStore
 from fastls.paths import in_repository
+
+check_notebook("04_cifar10", globals())
 
 sweep = sweeps.Sweep(
     dataset="cifar10",

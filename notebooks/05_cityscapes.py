@@ -63,6 +63,7 @@ from IPython.display import Markdown, display
 from fastls.datasets.cityscapes import find_source
 from fastls.environment import resolve_device
 from fastls.experiments.measuring import memory, passes, timing
+from fastls.experiments.parameters import check_notebook
 from fastls.experiments.reporting import claims, comparisons, frames, style, tables
 from fastls.experiments.reporting import curves as figures
 from fastls.experiments.studies.cityscapes import cost as dense_cost
@@ -72,6 +73,8 @@ from fastls.experiments.training import parallel, sweeps
 from fastls.experiments.training.store import RunStore
 from fastls.models.pspnet import find_weights
 from fastls.paths import in_repository
+
+check_notebook("05_cityscapes", globals())
 
 
 def model_options(encoder, stages, channels):

@@ -66,12 +66,15 @@ from fastls.datasets.sentences import TASKS
 from fastls.environment import resolve_device
 from fastls.experiments.measuring import memory, timing
 from fastls.experiments.measuring.constant_answer import ConstantAnswer
+from fastls.experiments.parameters import check_notebook
 from fastls.experiments.reporting import claims, comparisons, frames, style, tables
 from fastls.experiments.studies.bert import encoder_share
 from fastls.experiments.studies.bert import report as bert_report
 from fastls.experiments.training import parallel, sweeps
 from fastls.experiments.training.store import RunStore
 from fastls.paths import in_repository
+
+check_notebook("06_bert_timing", globals())
 
 source = stsb.find_source() if source == "auto" else source
 sizes = {"layers": layers, "width": width, "decoder_width": decoder_width}

@@ -66,6 +66,7 @@ from fastls import FBLS
 from fastls.datasets import cifar10, multimnist
 from fastls.environment import resolve_device
 from fastls.experiments.measuring.constant_answer import ConstantAnswer
+from fastls.experiments.parameters import check_notebook
 from fastls.experiments.reporting import claims, comparisons, frames, style, tables
 from fastls.experiments.studies.beyond import comparison as beyond
 from fastls.experiments.studies.beyond import figures as beyond_figures
@@ -77,6 +78,8 @@ from fastls.experiments.training.store import RunStore
 from fastls.experiments.training.sweeps import Sweep
 from fastls.models.lenet import lenet
 from fastls.paths import DATA, in_repository
+
+check_notebook("07_beyond_the_paper", globals())
 
 device = resolve_device(device)
 store = RunStore(in_repository(runs_dir))

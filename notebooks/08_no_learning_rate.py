@@ -57,6 +57,7 @@ from fastls import AdamFBLS
 from fastls.datasets import cifar10, multimnist, stsb
 from fastls.environment import resolve_device
 from fastls.experiments.measuring.constant_answer import ConstantAnswer
+from fastls.experiments.parameters import check_notebook
 from fastls.experiments.reporting import frames, style, tables
 from fastls.experiments.studies.beyond import tried
 from fastls.experiments.studies.defaults import comparison, figures
@@ -65,6 +66,8 @@ from fastls.experiments.training.store import RunStore
 from fastls.experiments.training.sweeps import Sweep
 from fastls.models.lenet import lenet
 from fastls.paths import DATA, in_repository
+
+check_notebook("08_no_learning_rate", globals())
 
 device = resolve_device(device)
 store = RunStore(in_repository(runs_dir))

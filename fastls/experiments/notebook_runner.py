@@ -3,7 +3,6 @@
 The script is the source; the .ipynb beside it is generated, so that readers see outputs without running anything.
 """
 
-import ast
 import hashlib
 import re
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 import jupytext
 import nbformat
 from nbformat import NotebookNode
+
+from fastls.experiments.parameters import check_values, parse_parameters
 
 MAX_BYTES = 2_000_000  # of a committed notebook: more is slow to read on the web
 # Folders that exist on one machine only. Base64 of images is never searched: it may spell anything.
@@ -34,27 +35,21 @@ def read_parameters(notebook: NotebookNode, name: str) -> dict:
     cells = [cell for cell in notebook.cells if "parameters" in tags(cell)]
     if len(cells) != 1:
         raise ValueError(f"Notebook {name} must have one cell tagged `parameters`, found {len(cells)}.")
-    parameters = {}
-    for statement in ast.parse(cells[0].source).body:
-        try:
-            (target,) = statement.targets
-            parameters[target.id] = ast.literal_eval(statement.value)
-        except (AttributeError, ValueError) as error:
-            raise ValueError(
-                f"The parameters cell of notebook {name} must hold lines `name = literal` only, "
-                f"found `{ast.unparse(statement)}`: what is derived from parameters belongs in the next cell."
-            ) from error
-    return parameters
+    return parse_parameters(cells[0].source, name)
 
 
 def check_parameters(given: dict, notebook: NotebookNode, name: str) -> None:
-    """Raise ValueError where the notebook lacks a given parameter; papermill would warn and go on without it."""
+    """Raise ValueError where the notebook lacks a given parameter, or its value is of another kind or out of range.
+
+    papermill would only warn of an unknown name.
+    """
     known = read_parameters(notebook, name)
     unknown = [parameter for parameter in given if parameter not in known]
     if unknown:
         raise ValueError(
             f"Notebook {name} has no parameter {', '.join(unknown)}; its parameters are {', '.join(known)}."
         )
+    check_values(given, known, name)
 
 
 def execute(script: Path, output: Path, parameters: dict) -> NotebookNode:
