@@ -37,6 +37,7 @@ OUTCOMES = {
     "refused": {"marker": "X", "color": _COLOURS[3]},
     "diverged": {"marker": "^", "color": _COLOURS[3]},
 }
+START_COLOURS = ("black", *sns.color_palette("dark")[1:4])  # of the runs from one start each
 GAP_LABEL = "stationarity gap"
 
 
@@ -67,13 +68,15 @@ def _draw_run(panel, run: pd.DataFrame, columns: Sequence[str], **style) -> None
     panel.plot(last[columns[0]], last[columns[1]], markersize=5, zorder=4, **OUTCOMES[last["outcome"]])
 
 
-def _plane_legend(figure: Figure, tasks: int, outcomes: Sequence[str], extra: Sequence[Line2D] = ()) -> None:
+def _plane_legend(
+    figure: Figure, tasks: int, outcomes: Sequence[str], extra: Sequence[Line2D] = (), set_label: str = "Pareto set"
+) -> None:
     """One legend above all panels for contours, Pareto set and ends of runs."""
     handles = [
         Line2D([], [], color=colour, linestyle=line, label=f"contours of $L_{t}$")
         for t, (colour, line) in enumerate(TASK_STYLES[:tasks], 1)
     ]
-    handles.append(Line2D([], [], color="0.45", linewidth=3, label="Pareto set, and the front"))
+    handles.append(Line2D([], [], color="0.45", linewidth=3, label=set_label))
     handles += [Line2D([], [], linestyle="", label=name, **OUTCOMES[name]) for name in OUTCOMES if name in outcomes]
     figure.legend(handles=[*handles, *extra], loc="outside upper center", ncols=8, fontsize=8)
 
@@ -108,15 +111,15 @@ def draw_problem(
 def draw_trajectories(
     toy: Toy, frame: pd.DataFrame, x: tuple[float, float], y: tuple[float, float], caption: str
 ) -> tuple[Figure, pd.DataFrame]:
-    """A panel for each method (row) and direction (column) of `frame`, with every run in it over the contours."""
+    """A panel for each method (row) and direction (column) of `frame`, with every run over the contours, a colour each."""
     methods, directions = frame["method"].unique(), frame["direction"].unique()
     figure, axes = _new_grid(len(methods), len(directions), height=2.4 * len(methods) + 0.6, sharex=True, sharey=True)
     for row, method in zip(axes, methods, strict=True):
         for panel, direction in zip(row, directions, strict=True):
             _draw_plane(panel, toy, x, y)
             chosen = frame[(frame["method"] == method) & (frame["direction"] == direction)]
-            for _, run in chosen.groupby("start"):
-                _draw_run(panel, run, THETA, color="black", marker=".", linewidth=1, markersize=2)
+            for (_, run), colour in zip(chosen.groupby("start"), START_COLOURS, strict=False):
+                _draw_run(panel, run, THETA, color=colour, marker=".", linewidth=1, markersize=2)
         row[0].set_ylabel(f"{method}\n$θ_2$")
     for panel, direction in zip(axes[0], directions, strict=True):
         panel.set_title(direction)
@@ -278,6 +281,6 @@ def draw_nonconvex(
     axes[1].set(xlabel="$L_1$", ylabel="$L_2$", title="losses", aspect="equal")
     axes[2].set(xlabel="steps", yscale="log", title=GAP_LABEL)
     handles = [Line2D([], [], label=label, **style) for label, style in looks.items()]
-    _plane_legend(figure, 2, frame["outcome"].unique(), handles)
+    _plane_legend(figure, 2, frame["outcome"].unique(), handles, "Pareto set, and the front")
     sign(figure, caption)
     return figure, frame.groupby(["label", "start"], sort=False).last()
