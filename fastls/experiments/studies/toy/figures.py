@@ -111,7 +111,7 @@ def draw_problem(
 def draw_trajectories(
     toy: Toy, frame: pd.DataFrame, x: tuple[float, float], y: tuple[float, float], caption: str
 ) -> tuple[Figure, pd.DataFrame]:
-    """A panel for each method (row) and direction (column) of `frame`, with every run over the contours, a colour each."""
+    """A panel for each method (row) and direction (column) of `frame`, every run over the contours, a colour each."""
     methods, directions = frame["method"].unique(), frame["direction"].unique()
     figure, axes = _new_grid(len(methods), len(directions), height=2.4 * len(methods) + 0.6, sharex=True, sharey=True)
     for row, method in zip(axes, methods, strict=True):
