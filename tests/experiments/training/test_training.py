@@ -249,9 +249,11 @@ class TestConfig:
 
     def test_every_field_is_in_the_key(self):
         config = make_config()
-        assert set(self.CHANGES) == set(asdict(config))
+        assert set(self.CHANGES) | {"bounded"} == set(asdict(config))  # `bounded` is read by AdamFBLS alone
         changed = [replace(config, **{name: value}) for name, value in self.CHANGES.items()]
-        assert len({compute_key(one.identity) for one in [config, *changed]}) == len(self.CHANGES) + 1
+        adam = SWEEP.run("AdamFBLS", 1.0, seed=0)
+        keys = {compute_key(one.identity) for one in [config, *changed, adam, replace(adam, bounded=True)]}
+        assert len(keys) == len(self.CHANGES) + 3
 
     def test_unset_fields_are_not_in_the_key(self):
         assert set(make_config("EqualWeight", decay_every=None).identity) == {
