@@ -1,6 +1,7 @@
 """The command line: ``python -m fastls --help``."""
 
 import argparse
+import os
 import sys
 from importlib import import_module
 
@@ -50,6 +51,7 @@ def _make_parser() -> argparse.ArgumentParser:
     reproduce.add_argument(
         "--jobs", type=int, metavar="N", help="training runs at once (default: one a core, on a GPU 1)"
     )
+    reproduce.add_argument("--scheduler", metavar="ADDRESS", help="train on a running Dask cluster: CONTRIBUTING.md")
     reproduce.set_defaults(command=_reproduce)
 
     notebooks = commands.add_parser("notebooks", help="execute the committed notebooks again and stamp them")
@@ -82,8 +84,11 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
+    from fastls.environment import SCHEDULER
     from fastls.experiments.reproduce import reproduce
 
+    if options.scheduler:
+        os.environ[SCHEDULER] = options.scheduler  # the kernels of the notebooks inherit it
     return reproduce(options.profile, options.only, options.device, options.jobs)
 
 

@@ -11,6 +11,7 @@ import torch
 from fastls.paths import ROOT
 
 STORED_ONLY = "FASTLS_STORED_ONLY"  # set: draw from stored runs, make none
+SCHEDULER = "FASTLS_SCHEDULER"  # set, by `reproduce --scheduler`: the address of the Dask cluster that trains
 RECORDED = ("fastls", "torch", "torchvision", "transformers", "numpy", "scipy")
 
 

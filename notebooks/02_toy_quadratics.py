@@ -288,7 +288,10 @@ notes = [
     f"{max_steps} steps; missing where half of the starts or more did not. β = 0.1, γ = 1/2, bound 1 where not turned.",
     f"Passes: forward 1, backward {toy.BACKWARD}.",
 ]
-_ = tables.write_table(turned, "ours-toy-search-parameters", folder, "Toy problem: β, γ and the bound", notes)
+hidden = ("starts", "largest gap", "at bound", "loss rose")
+_ = tables.write_table(
+    turned, "ours-toy-search-parameters", folder, "Toy problem: β, γ and the bound", notes, hidden=hidden
+)
 show(turned.pivot_table(index=["parameter", "value"], columns="label", values=["steps", "encoder passes"], sort=False))
 
 # %%

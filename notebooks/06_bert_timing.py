@@ -128,13 +128,13 @@ table_3["peak memory, MB"] = table_3["method"].map(pd.DataFrame(memory_run.rows)
 title = f"Table 3, BERT on STS-B: seconds per {timing_pairs:,} pairs; the paper's are of a subset of unknown size"
 notes = [
     f"Times: {frames.provenance([timing_run])}. Memory: {frames.provenance([memory_run])}.",
-    "Ratios are geometric means over n rounds; low and high are the ends of their 95 % t-intervals. A ratio agrees if "
+    "Ratios are geometric means over n rounds, with 95 % t-intervals. A ratio agrees if "
     f"its interval is within {tables.AGREEMENT:.0%} of the paper's ratio. Same direction: it lies on the same side of 1 "
     "as the paper's. Passes are means per step, T = 3 tasks. Peak memory: weights, buffers, activations, gradients; not "
     "measured for SGD, T forwards.",
 ]
-_ = tables.write_table(table_3, "table-3-bert", folder, title, notes)
-display(Markdown(tables.format_table(table_3, notes, f"**{title}**")))
+hidden = ("encoder passes", *tables.HIDDEN_TIMES)
+display(Markdown(tables.write_table(table_3, "table-3-bert", folder, title, notes, hidden=hidden)))
 
 # %% tags=["nbval-check-output"]
 # Encoder passes of a step, forward and backward: facts that hold at any size, on any machine.
@@ -169,8 +169,8 @@ notes = [
     "forwards, that would give the paper's ratio. Needed overhead: time of every method outside the encoder, in forwards, "
     "that would give it.",
 ]
-_ = tables.write_table(readings, "ours-bert-readings-of-sgd", folder, "Two readings of the paper's SGD", notes)
-display(Markdown(tables.format_table(readings, notes)))
+title = "Two readings of the paper's SGD"
+display(Markdown(tables.write_table(readings, "ours-bert-readings-of-sgd", folder, title, notes)))
 
 # %% tags=["nbval-check-output"]
 # What the printed numbers alone say; MGDA-UB makes no trials, so its ratio is the cleaner one.
@@ -270,8 +270,8 @@ notes = [
     "of FBLS: how many times as far as the tested trial its step moves z along the direction.",
 ]
 notes.append(f"The mean score, for every pair, has a dev loss of {answer:.4g}.")
-_ = tables.write_table(learning_table, "ours-bert-learning", folder, "BERT on STS-B: a short training", notes)
-display(Markdown(tables.format_table(learning_table, notes)))
+title = "BERT on STS-B: a short training"
+display(Markdown(tables.write_table(learning_table, "ours-bert-learning", folder, title, notes)))
 
 # %%
 below = learning_table.loc[learning_table["dev loss"] < answer, "method"]

@@ -297,8 +297,9 @@ notes = [
     "of the best answer that looks at no input. Holds: the ratio's interval ends at most 3 % above 1; does not "
     "hold: it begins above that.",
 ]
-_ = tables.write_table(table, "ours-beyond-tuned-steps", folder, "Searches without a bound beside tuned steps", notes)
-display(Markdown(tables.format_table(table, notes)))
+title = "Searches without a bound beside tuned steps"
+hidden = ("its best epoch", "test error", "its test error", "constant answer")
+display(Markdown(tables.write_table(table, "ours-beyond-tuned-steps", folder, title, notes, hidden=hidden)))
 
 # %%
 lines = []
@@ -376,8 +377,8 @@ notes = [f"{beyond_figures.TITLES[name]}: {frames.provenance([run])}." for name,
 notes.append(
     "Medians over n rounds; ratios within a round, with 95 % t-intervals of the logarithm. A decoder pass is that of one task."
 )
-_ = tables.write_table(cost, "ours-beyond-cost", folder, "What a step of the searches costs", notes)
-display(Markdown(tables.format_table(cost, notes)))
+title = "What a step of the searches costs"
+display(Markdown(tables.write_table(cost, "ours-beyond-cost", folder, title, notes)))
 
 # %% [markdown]
 # ## What it depends on
@@ -412,8 +413,8 @@ table = other.pivot_table(
     index="what", columns="variant", values="test_error", aggfunc="mean", dropna=False
 ).reset_index()
 notes = [origin.replace("\n", ". "), "Test error after the last epoch. A dash: not run, or diverged."]
-_ = tables.write_table(table, "ours-beyond-reduction-direction", folder, "Reduction of the loss, and direction", notes)
-display(Markdown(tables.format_table(table, notes)))
+title = "Reduction of the loss, and direction"
+display(Markdown(tables.write_table(table, "ours-beyond-reduction-direction", folder, title, notes)))
 
 # %% [markdown]
 # ## What else was tried
@@ -441,8 +442,9 @@ notes = [
     "t-interval. Better: it ends below 1; worse: it begins above, or a run diverged. Among so many changes one may be "
     "either by chance.",
 ]
-_ = tables.write_table(changes, "ours-beyond-candidates", folder, "Changes of the searches, tried", notes)
-display(Markdown(tables.format_table(changes, notes)))
+title = "Changes of the searches, tried"
+hidden = ("without", "trials")
+display(Markdown(tables.write_table(changes, "ours-beyond-candidates", folder, title, notes, hidden=hidden)))
 
 # %%
 lines = []
@@ -498,8 +500,8 @@ notes = [
     "a backward being worth two; a Hessian is a "
     "backward pass for every row."
 ]
-_ = tables.write_table(newton, "ours-beyond-second-order", folder, "Second order on two quadratics", notes)
-display(Markdown(tables.format_table(newton, notes)))
+title = "Second order on two quadratics"
+display(Markdown(tables.write_table(newton, "ours-beyond-second-order", folder, title, notes)))
 
 # %% [markdown]
 # On a network $J^{+} d_z$ is not at hand: conjugate gradients on $J J^\top$ take a JVP and a VJP through the encoder an

@@ -219,8 +219,7 @@ notes = [
 if short:
     notes.append("**Too short to judge**: some training has fewer than the 26 steps in which AdamFBLS warms up.")
 title = "Default against default: the worst case first"
-_ = tables.write_table(ranking, "ours-defaults-ranking", folder, title, notes)
-display(Markdown(tables.format_table(ranking, notes)))
+display(Markdown(tables.write_table(ranking, "ours-defaults-ranking", folder, title, notes)))
 
 # %%
 details = comparison.detail(ends)
@@ -229,8 +228,8 @@ notes = [
     "correlations with the scores of STS-B, on its development set.",
     source_line.replace("\n", "; ") + ".",
 ]
-_ = tables.write_table(details, "ours-defaults-details", folder, "Default against default: losses and errors", notes)
-display(Markdown(tables.format_table(details, notes)))
+title = "Default against default: losses and errors"
+display(Markdown(tables.write_table(details, "ours-defaults-details", folder, title, notes)))
 
 # %% [markdown]
 # ### Where the seeds decide
@@ -245,8 +244,7 @@ notes = [
     "side diverged with some seed, and lost.",
     source_line.replace("\n", "; ") + ".",
 ]
-_ = tables.write_table(judged, "ours-defaults-verdicts", folder, "Ours against each default", notes)
-display(Markdown(tables.format_table(judged, notes)))
+display(Markdown(tables.write_table(judged, "ours-defaults-verdicts", folder, "Ours against each default", notes)))
 
 # %%
 lines = []
@@ -294,8 +292,8 @@ notes = [
     "Test losses are means over tasks and n seeds, after the last epoch. Ratio: of the first version to AdamFBLS, seed by "
     "seed, geometric mean with its 95 % t-interval. Worse: it begins above 1; better: it ends below.",
 ]
-_ = tables.write_table(unbounded, "ours-defaults-bound", folder, "AdamFBLS without its bound", notes)
-display(Markdown(tables.format_table(unbounded, notes)))
+title = "AdamFBLS without its bound"
+display(Markdown(tables.write_table(unbounded, "ours-defaults-bound", folder, title, notes, hidden=("trials",))))
 
 # %%
 lines = []
@@ -321,8 +319,8 @@ cost = pd.concat([comparison.compare_costs(run).assign(data=name) for name, run 
 cost.insert(0, "data set", cost.pop("data"))
 notes = [f"{name}: {frames.provenance([run])}." for name, run in timings.items()]
 notes.append("Medians over n rounds; ratios within a round, with 95 % t-intervals of the logarithm.")
-_ = tables.write_table(cost, "ours-defaults-cost", folder, "What a step of AdamFBLS costs", notes)
-display(Markdown(tables.format_table(cost, notes)))
+title = "What a step of AdamFBLS costs"
+display(Markdown(tables.write_table(cost, "ours-defaults-cost", folder, title, notes)))
 
 # %% [markdown]
 # ## What is not shown

@@ -1,5 +1,6 @@
 """The command line: what it prints, and the exit code of every mistake."""
 
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -10,6 +11,7 @@ from fastls import __main__, environment
 from fastls.__main__ import main
 from fastls.datasets import multimnist
 from fastls.datasets.common import DataError
+from fastls.environment import SCHEDULER
 from fastls.experiments import reproduce
 from fastls.experiments.training.store import StoreError
 from fastls.paths import ROOT
@@ -71,6 +73,10 @@ def test_errors_are_one_line(monkeypatch, capsys, error, code):
 def test_options_reach_the_runner(monkeypatch):
     monkeypatch.setattr(reproduce, "reproduce", lambda *given: given)
     assert main(["reproduce"]) == ("quick", [], "auto", None)
+    monkeypatch.setenv(SCHEDULER, "")
+    main(["reproduce", "--scheduler", "tcp://10.0.0.1:8786"])
+    assert os.environ[SCHEDULER] == "tcp://10.0.0.1:8786"  # the kernels of the notebooks inherit it
+    monkeypatch.setenv(SCHEDULER, "")
     given = ["--profile", "paper", "--only", "03_multimnist", "--device", "cuda", "--jobs", "2"]
     assert main(["reproduce", *given]) == ("paper", ["03_multimnist"], "cuda", 2)
 

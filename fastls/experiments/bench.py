@@ -26,7 +26,7 @@ from fastls.experiments.measuring.timing import (
 )
 from fastls.experiments.reporting.frames import provenance
 from fastls.experiments.reporting.intervals import ratio_interval
-from fastls.experiments.reporting.tables import format_table, seconds_by_round, to_markdown, write_table
+from fastls.experiments.reporting.tables import seconds_by_round, to_markdown, write_table
 from fastls.experiments.training.config import Setting
 from fastls.experiments.training.store import Run, RunStore
 
@@ -198,11 +198,12 @@ def write_benchmarks(timings: dict[str, Timing], store: RunStore, folder: Path) 
             to_markdown(pd.DataFrame(profiled.rows)),
         ]
         table = compare_steps(timing, memory)
-        write_table(table, f"bench-{name}", folder, f"Benchmark, {name}: what a step costs", notes)
+        title, hidden = f"Benchmark, {name}: what a step costs", ("/ SGD", "memory / EqualWeight")
+        text = write_table(table, f"bench-{name}", folder, title, notes, hidden=hidden)
         judged += judge_targets(name, timing, memory)
         reasons.append(f"{name} {describe_shares(profiled)}")
         sizes.append(f"{name}: {provenance([timing])}")
-        yield format_table(table, notes, f"**{name}**")
+        yield text
     targets = pd.DataFrame(judged)
     notes = [
         "The verdict is that of the geometric mean. Undecided by its interval: the 95 % interval reaches over the "
@@ -213,5 +214,4 @@ def write_benchmarks(timings: dict[str, Timing], store: RunStore, folder: Path) 
         "; ".join(sizes) + ".",
         "Where the time of a step of FBLS goes, and so why a target is missed: " + "; ".join(reasons) + ".",
     ]
-    write_table(targets, "bench-targets", folder, "Benchmark: targets for the cost of a step", notes, digits=4)
-    yield format_table(targets, notes, "**targets**", digits=4)
+    yield write_table(targets, "bench-targets", folder, "Benchmark: targets for the cost of a step", notes, digits=4)

@@ -239,8 +239,8 @@ def write_front_page(root: Path = ROOT) -> list[Path]:
         f"{ABOUT_AS_MUCH:.2f} times. Far less: at most {FAR_LESS:.2f} times, or the limit in the row.",
         RULES,
     ]
-    written = write_table(claims, OVERVIEW, figures, "The six claims of the paper, judged", notes)
+    write_table(claims, OVERVIEW, figures, "The six claims of the paper, judged", notes)
     readme = root / "README.md"
     table = to_markdown(claims[["claim", "verdict", COUNTS]])
     write_atomically(readme, IN_README.sub(lambda _: f"\n{table}\n", readme.read_text(encoding="utf-8")))
-    return [*written, readme]
+    return [*(place(figures, f"{OVERVIEW}{ending}") for ending in (".md", ".csv")), readme]

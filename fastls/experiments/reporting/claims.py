@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from fastls.experiments.reporting.intervals import LEVEL, Estimate, adjust_holm
-from fastls.experiments.reporting.tables import format_table, write_table
+from fastls.experiments.reporting.tables import write_table
 
 MARGIN = 0.10  # "not worse": at most so much above the rival; "the printed ratio": at most so far from it
 RULES = (  # below every table of claims
@@ -135,8 +135,7 @@ def write_claims(rows: Sequence[ClaimRow], name: str, folder: Path, title: str, 
         The Markdown of the table and its notes, for a notebook.
     """
     table = to_table(rows)
-    write_table(table, name, folder, title, [*notes, RULES], shown=shorten(table))
-    return format_table(shorten(table), [*notes, RULES])
+    return write_table(table, name, folder, title, [*notes, RULES], shown=shorten(table))
 
 
 def shorten(table: pd.DataFrame) -> pd.DataFrame:

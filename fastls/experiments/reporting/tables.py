@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from fastls.experiments.reporting.condense import condense, show
 from fastls.experiments.reporting.intervals import ratio_interval
 from fastls.experiments.training.store import Run
 from fastls.experiments.training.training import PASSES
@@ -14,6 +15,8 @@ from fastls.paths import FIGURES, place, write_atomically
 
 AGREEMENT = 0.10  # a ratio within ten per cent of the printed one agrees with it
 UNDECIDED = "undecided"
+# Columns of `compare_times` that a page leaves to the CSV.
+HIDDEN_TIMES = ("ours / paper", "ours / equal weight", "trials", "decoder passes")
 SEARCHES = ("BLS", "FBLS")  # methods without a step size to choose: the paper's column "w/o η?"
 
 
@@ -93,16 +96,23 @@ def write_table(
     notes: Sequence[str],
     digits: int = 3,
     shown: pd.DataFrame | None = None,
-) -> list[Path]:
-    """Write ``name.md``, for people, and ``name.csv``, with six digits, where they belong in `folder`.
+    hidden: Sequence[str] = (),
+) -> str:
+    """Write ``name.md``, for people, and ``name.csv``, all columns with six digits, where they belong in `folder`.
 
-    People see `shown` where it is given.
+    People see `shown` where it is given, else the table as `condense` has it, without the columns `hidden`.
+
+    Returns:
+        What a notebook shows: the table of the page and its notes, under its title.
     """
-    text = format_table(table if shown is None else shown, notes, f"# {title}", digits) + "\n"
-    paths = [place(folder, f"{name}.md"), place(folder, f"{name}.csv")]
-    write_atomically(paths[0], text)
-    write_atomically(paths[1], table.to_csv(index=False, float_format="%.6g"))
-    return paths
+    narrow, more = condense(table, hidden, digits) if shown is None else (shown, [])
+    notes = [*notes, *more]
+    if shown is None and len(narrow.columns) < len(table.columns):
+        notes.append(f"In brackets: the ends of an interval. All columns: `{name}.csv`.")
+    text = format_table(narrow, notes, f"# {title}", digits) + "\n"
+    write_atomically(place(folder, f"{name}.md"), text)
+    write_atomically(place(folder, f"{name}.csv"), table.to_csv(index=False, float_format="%.6g"))
+    return format_table(narrow, notes, f"**{title}**", digits)
 
 
 def format_table(table: pd.DataFrame, notes: Sequence[str], heading: str | None = None, digits: int = 3) -> str:
@@ -111,12 +121,6 @@ def format_table(table: pd.DataFrame, notes: Sequence[str], heading: str | None 
 
 
 def to_markdown(table: pd.DataFrame, digits: int = 3) -> str:
-    """A Markdown table: so many significant digits, a dash for what is missing."""
-
-    def show(value) -> str:
-        if value is None or (isinstance(value, float) and np.isnan(value)):
-            return "–"
-        return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
-
+    """A Markdown table, its cells as `show` has them."""
     lines = [list(table.columns), ["---"] * table.shape[1], *table.itertuples(index=False)]
-    return "\n".join("| " + " | ".join(show(value) for value in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(show(value, digits) for value in line) + " |" for line in lines)

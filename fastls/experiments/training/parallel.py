@@ -1,6 +1,7 @@
-"""Many runs: those that the store lacks, one after the other or several at once in processes of their own."""
+"""Many runs: those that the store lacks, one after the other, in processes of their own, or on a cluster."""
 
 import multiprocessing
+import os
 import queue
 import signal
 from collections.abc import Callable, Sequence
@@ -11,7 +12,8 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from fastls.environment import usable_cores
+from fastls.environment import SCHEDULER, usable_cores
+from fastls.experiments.training.cluster import execute_on_cluster
 from fastls.experiments.training.config import RunConfig
 from fastls.experiments.training.store import Run, RunStore
 from fastls.experiments.training.training import execute, is_complete
@@ -27,12 +29,14 @@ def run_all(configs: Sequence[RunConfig], store: RunStore, jobs: int = 1) -> lis
     Args:
         configs: the runs; one that occurs twice is executed once.
         store: where they are kept.
-        jobs: how many at once. The cores are divided among them; on a GPU they share it.
+        jobs: how many at once. The cores are divided among them; on a GPU they share it. Where the environment variable
+            `SCHEDULER` is set, the cluster decides.
 
     Raises:
         ValueError: ``jobs < 1``.
         StoreError: a stored file cannot be used; nothing has been trained.
         WorkerKilledError: a process was killed; finished epochs are in the store.
+        ClusterError: the cluster cannot be used.
         Exception: what the first run that failed raised, after the others have ended; their rows are in the store.
     """
     if jobs < 1:
@@ -41,7 +45,9 @@ def run_all(configs: Sequence[RunConfig], store: RunStore, jobs: int = 1) -> lis
     missing = [config for config, run in stored.items() if run is None or not is_complete(run)]
     done = sum(len(stored[config].rows) for config in missing if stored[config])
     with tqdm(total=sum(config.epochs for config in missing), initial=done, unit="epoch", disable=not missing) as bar:
-        if jobs == 1 or len(missing) < 2:
+        if missing and os.environ.get(SCHEDULER):
+            failures = execute_on_cluster(missing, store, os.environ[SCHEDULER], bar.update)
+        elif jobs == 1 or len(missing) < 2:
             failures = _execute_in_turn(missing, store, bar)
         else:
             failures = _execute_in_processes(missing, store, min(jobs, len(missing)), bar.update)

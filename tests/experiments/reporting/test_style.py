@@ -61,5 +61,5 @@ def test_what_is_not_finite_or_not_a_float_stays():
 
 def test_tables_hold_six_digits(tmp_path):
     table = pd.DataFrame({"value": [1 / 3, 1e-12 / 3], "n": [10_000_000, 1]})
-    (_, path) = tables.write_table(table, "one", tmp_path, "One", [])
-    assert path.read_text() == "value,n\n0.333333,10000000\n3.33333e-13,1\n"
+    tables.write_table(table, "one", tmp_path, "One", [])
+    assert (tmp_path / "one.csv").read_text() == "value,n\n0.333333,10000000\n3.33333e-13,1\n"

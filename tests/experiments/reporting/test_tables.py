@@ -1,10 +1,14 @@
 """Verdicts must be able to change: each is tried with numbers for and against it."""
 
+import re
+
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic import timing_run
 
 from fastls.experiments.reporting import tables
+from fastls.paths import FIGURES
 
 PRINTED = {"SGD": 14.3, "BLS": 19.5, "MGDA-UB": 13.6, "FBLS": 14.3}
 THESIS = {"SGD": 1.0, "BLS": 1.37}
@@ -69,8 +73,39 @@ def test_the_paper_is_read_whole():
 
 def test_tables_are_written_for_people_and_for_programs(tmp_path):
     table = pd.DataFrame({"method": ["SGD", "FBLS"], "ours": [1.23456, None]})
-    markdown, csv = tables.write_table(table, "table", tmp_path, "Title", ["A note."])
-    assert markdown.read_text() == (
-        "# Title\n\n| method | ours |\n| --- | --- |\n| SGD | 1.23 |\n| FBLS | – |\n\nA note.\n"
+    page = tables.write_table(table, "table", tmp_path, "Title", ["A note."])
+    rest = "\n\n| method | ours |\n| --- | --- |\n| SGD | 1.23 |\n| FBLS | – |\n\nA note."
+    assert page == f"**Title**{rest}" and (tmp_path / "table.md").read_text() == f"# Title{rest}\n"
+    assert pd.read_csv(tmp_path / "table.csv")["ours"][0] == 1.23456
+
+
+def test_a_page_shows_large_numbers_in_full_and_eight_columns_at_most(tmp_path):
+    wide = pd.DataFrame({f"c{i}": [1.0] for i in range(9)})
+    with pytest.raises(ValueError, match="8 columns at most, found 9"):
+        tables.write_table(wide, "wide", tmp_path, "Wide", [])
+    with pytest.raises(ValueError, match=r"`hidden` names \['c9'\]"):
+        tables.write_table(wide, "wide", tmp_path, "Wide", [], hidden=("c9",))
+    assert not list(tmp_path.iterdir())  # a refused table leaves nothing behind
+    timed = pd.DataFrame(
+        {
+            "ms": [3190.4, 12.0],
+            "low, ms": [3000.0, np.nan],
+            "high, ms": [3400.0, np.nan],
+            "encoder forward": [1.0, 1.0],
+            "encoder backward": [3.0, 1.0],
+            "n": [6, 6],
+            "diverged": [0, 1],
+        }
     )
-    assert pd.read_csv(csv)["ours"][0] == 1.23456
+    page = tables.write_table(timed, "timed", tmp_path, "Timed", [])
+    assert "| ms | encoder passes | diverged |" in page and "| 3,190 [3,000, 3,400] | 1 + 3 | 0 |" in page
+    assert "| 12 | 1 + 1 | 1 |" in page and "n = 6 in every row." in page and "`timed.csv`" in page
+    assert list(pd.read_csv(tmp_path / "timed.csv")) == list(timed)
+
+
+@pytest.mark.parametrize("path", sorted(FIGURES.rglob("*.md")), ids=lambda path: path.stem)
+def test_a_committed_page_fits(path):
+    for line in path.read_text(encoding="utf-8").splitlines():
+        assert not re.search(r"\de\+0\d", line), line
+        if line.startswith("| ") and "---" not in line and "](" not in line:
+            assert line.count(" | ") < 8 + 2, line
