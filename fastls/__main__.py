@@ -62,7 +62,9 @@ def _make_parser() -> argparse.ArgumentParser:
     exercises.set_defaults(command=_write_exercises)
 
     bench = commands.add_parser("bench", help="time a step of every method, interleaved, beside the least it can cost")
-    bench.add_argument("workload", nargs="?", default="all", choices=(*BENCHMARKS, "all"), help="default: all")
+    bench.add_argument(
+        "workload", nargs="?", default="all", choices=(*BENCHMARKS, "growth", "all"), help="default: all"
+    )
     bench.add_argument("--size", default="laptop", choices=("tiny", "laptop", "gpu"), help="default: laptop")
     bench.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     bench.add_argument("--tasks", type=int, metavar="T", help="tasks of cifar10 (default 10)")
@@ -110,18 +112,20 @@ def _write_exercises(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     from fastls.environment import resolve_device
     from fastls.experiments.bench import RECORDED, make_timing, write_benchmarks
+    from fastls.experiments.studies.growth.growth import make_growth
     from fastls.experiments.training.store import RunStore
     from fastls.paths import DATA, FIGURES, ROOT
 
     if options.record and options.workload != "all":
         raise ValueError(f"--record writes the table of all targets and needs all workloads, found {options.workload}.")
     folder, runs = (FIGURES, DATA / "runs") if options.record else (ROOT / "build", ROOT / "build" / "runs")
-    names = BENCHMARKS if options.workload == "all" else (options.workload,)
+    names = BENCHMARKS if options.workload == "all" else tuple({options.workload} - {"growth"})
     device = resolve_device(options.device)
     sources = RECORDED if options.record else {}
     tasks = {"cifar10": options.tasks} if options.workload == "all" else {options.workload: options.tasks}
     timings = {name: make_timing(name, options.size, device, tasks.get(name), sources.get(name)) for name in names}
-    for text in write_benchmarks(timings, RunStore(runs), folder):
+    growth = make_growth(options.size, device) if options.workload in ("growth", "all") else None
+    for text in write_benchmarks(timings, RunStore(runs), folder, growth):
         print(text, end="\n\n", flush=True)
     return 0
 

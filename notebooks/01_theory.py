@@ -85,7 +85,7 @@ theta = torch.linspace(-2.5, 2.5, 51)
 losses = torch.stack([(theta + 1) ** 2 / 2, (theta - 1) ** 2], dim=1)  # (n, T)
 front = fastls.pareto_front(losses)  # (n,): dominated by none of the others
 figure, _ = theory_figures.draw_parabolas(theta, losses, front, "51 values of θ, compared by fastls.pareto_front")
-_ = style.save_figure(figure, "ours-two-parabolas", folder)
+style.show_figure(figure, "ours-two-parabolas", folder)
 
 # %% tags=["nbval-check-output"]
 f"not dominated: θ from {theta[front].min():.1f} to {theta[front].max():.1f}, {front.sum()} points of {len(front)}"
@@ -133,7 +133,7 @@ first = torch.linspace(0, 1, 101)
 optimal = pareto_set(centres, curvatures, torch.stack([first, 1 - first], dim=1))  # closed form, one point a weight
 points = {"A": optimal[40], "B": torch.tensor([0.1, -1.2])}
 figure, table = theory_figures.draw_stationarity(losses_at, optimal, points, "two convex quadratics, T = 2")
-_ = style.save_figure(figure, "thesis-figure-2-pareto-stationarity", folder)
+style.show_figure(figure, "thesis-figure-2-pareto-stationarity", folder)
 
 # %% tags=["nbval-check-output"]
 (table[["gap", "low", "high"]] + 0.0).round(3)  # the cone, in degrees; NaN: it is empty
@@ -158,7 +158,7 @@ _ = style.save_figure(figure, "thesis-figure-2-pareto-stationarity", folder)
 # %%
 pair = torch.tensor([[3.0, 0.5], [-1.0, 0.8]])  # g_1 and g_2: of different length, and in conflict
 figure, table = theory_figures.draw_directions(pair, "one pair of gradients, fastls.DIRECTIONS")
-_ = style.save_figure(figure, "ours-directions", folder)
+style.show_figure(figure, "ours-directions", folder)
 
 # %% tags=["nbval-check-output"]
 table[["alpha_1", "alpha_2", "slope_1", "slope_2", "angle_1", "angle_2", "length"]].round(2)
@@ -225,7 +225,7 @@ cuts = [
 figure, table = armijo_figures.draw_armijo(
     cuts, beta=0.25, gamma=0.6, source="left: a made-up loss · right: two quadratics"
 )
-_ = style.save_figure(figure, "thesis-figure-3-armijo", folder)
+style.show_figure(figure, "thesis-figure-3-armijo", folder)
 
 # %% tags=["nbval-check-output"]
 table.round(2)
@@ -277,7 +277,7 @@ checks.check_backtracking(backtracking)
 
 # %%
 figure, _ = schematics.draw_sharing()
-_ = style.save_figure(figure, "figure-2-hard-parameter-sharing", folder)
+style.show_figure(figure, "figure-2-hard-parameter-sharing", folder)
 
 # %% [markdown]
 # In which space do we compute the common direction? In the **parameters**, $g_t = \partial L_t/\partial\theta_{sh}$ takes a backward pass through the
@@ -311,7 +311,7 @@ _ = style.save_figure(figure, "figure-2-hard-parameter-sharing", folder)
 
 # %%
 figure, _ = schematics.draw_backtracking()
-_ = style.save_figure(figure, "figure-1-backtracking", folder)
+style.show_figure(figure, "figure-1-backtracking", folder)
 
 # %% [markdown]
 # ## 6. The two algorithms, in a few lines each
@@ -555,7 +555,7 @@ sweep = counterexamples.sweep_scalar_chain(factors, sweep_steps, ["BLS", "FBLS"]
 figure, _ = counterexample_figures.draw_gain_sweep(
     sweep, sweep_steps, "z = cθ, L = z²/2, θ = 1 at first, lr_ub = 1, β = 0.1"
 )
-_ = style.save_figure(figure, "ours-gain-sweep", folder)
+style.show_figure(figure, "ours-gain-sweep", folder)
 
 # %% tags=["nbval-check-output"]
 exact = counterexamples.sweep_scalar_chain([1.3, 2**0.5, 1.5], 50, ["FBLS"]).set_index("c")
@@ -705,7 +705,7 @@ skewed = torch.linalg.cholesky(torch.tensor([[1.0, 0.9], [0.9, 1.0]]))  # J, so 
 figure, _ = counterexample_figures.draw_lost_descent(
     conflict, skewed, "two quadratics of z = Jθ, JJᵀ = [[1, 0.9], [0.9, 1]]"
 )
-_ = style.save_figure(figure, "ours-descent-lost-example", folder)
+style.show_figure(figure, "ours-descent-lost-example", folder)
 
 # %% tags=["nbval-check-output"]
 slopes = {
@@ -724,7 +724,7 @@ note = (
     f"T = 2, z of size 4, Gaussian gradients and Jacobians, n = {random_encoders} for each width, 95 % Wilson intervals"
 )
 figure, lost = counterexample_figures.draw_lost_share(draws, note)
-_ = style.save_figure(figure, "ours-descent-lost-share", folder)
+style.show_figure(figure, "ours-descent-lost-share", folder)
 
 # %% [markdown]
 # ## 10. What does hold
@@ -828,7 +828,7 @@ settings = [
     panel.Setting(lr_ub=2.0, gain=3.0),
 ]
 figure, table = panel.panel_row(settings)
-_ = style.save_figure(figure, "ours-armijo-panel", folder)
+style.show_figure(figure, "ours-armijo-panel", folder)
 
 # %% tags=["nbval-check-output"]
 table[table["kind"] == "step"].set_index("gain")[["beta", "gamma", "lr_ub", "eta", "L_1", "L_2"]].round(3)

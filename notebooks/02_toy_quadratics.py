@@ -148,7 +148,7 @@ sample = toy.losses_at(problem, sample_theta)
 on_front = fastls.pareto_front(sample)
 caption = f"κ = {toy.RATIO:g}, s = 1 · {sample_side} × {sample_side} points, compared by fastls.pareto_front"
 figure, front = toy_figures.draw_problem(problem, sample.numpy(), on_front.numpy(), frame_x, frame_y, caption)
-_ = style.save_figure(figure, "ours-toy-problem", folder)
+style.show_figure(figure, "ours-toy-problem", folder)
 
 # %% tags=["nbval-check-output"]
 closed = torch.tensor(front.to_numpy()[::50])
@@ -177,7 +177,7 @@ ways = [
 ]
 caption = f"at most {drawn_steps} steps, κ = {toy.RATIO:g} · constant steps {toy.LR:g}, searches from 1"
 figure, ends = toy_figures.draw_trajectories(problem, pd.concat(ways), frame_x, frame_y, caption)
-_ = style.save_figure(figure, "ours-toy-trajectories", folder)
+style.show_figure(figure, "ours-toy-trajectories", folder)
 
 # %%
 ends
@@ -227,7 +227,7 @@ first = compared[compared["start"] == 0]
 first = first.assign(distance=toy.distance_to_pareto_set(problem, toy.get_theta(first)).numpy())
 caption = f"one start · constant steps {toy.LR:g}, searches from 1 · passes: forward 1, backward {toy.BACKWARD}"
 figure, _ = toy_figures.draw_convergence(first, caption)
-_ = style.save_figure(figure, "ours-toy-convergence", folder)
+style.show_figure(figure, "ours-toy-convergence", folder)
 
 # %%
 spent = toy.summarize(compared)
@@ -280,7 +280,7 @@ caption = (
     f"left: one start; else the median over {len(starts[:3])} starts, at most {max_steps} steps · × some did not arrive"
 )
 figure, turned = toy_figures.draw_search_parameters(along, swept, caption)
-_ = style.save_figure(figure, "ours-toy-search-parameters", folder)
+style.show_figure(figure, "ours-toy-search-parameters", folder)
 
 # %%
 notes = [
@@ -414,7 +414,7 @@ rates = pd.concat(
 )
 caption = f"medians over {n_starts} starts, at most {max_steps} steps · × some did not arrive · left: κ = {toy.RATIO:g}, right: s = 1"
 figure, by_encoder = toy_figures.draw_gain(by_scale, (limits.min(), limits.max()), by_ratio, rates, caption)
-_ = style.save_figure(figure, "ours-toy-gain", folder)
+style.show_figure(figure, "ours-toy-gain", folder)
 
 # %% tags=["nbval-check-output"]
 f"computed: the first point turns repelling at s = {limits.min():.2f}, the last at s = {limits.max():.2f}"
@@ -505,7 +505,7 @@ to_gap = toy.summarize(searched)
 to_gap.index = pd.MultiIndex.from_tuples([label.split(", ", 1) for label in to_gap.index], names=["method", "search"])
 caption = f"gap: one start; cost: median over {n_starts} starts · bound 1 · passes: forward 1, backward {toy.BACKWARD}"
 figure, costs = toy_figures.draw_searches(searched[searched["start"] == 0], to_gap, caption)
-_ = style.save_figure(figure, "ours-toy-searches", folder)
+style.show_figure(figure, "ours-toy-searches", folder)
 
 # %%
 show(to_gap)
@@ -552,7 +552,7 @@ pair_starts = ((-1.5, 0.2), (-0.5, 1.6), (0.4, -1.2), (1.7, 0.3), (0.2, 0.5))[: 
 nonconvex = toy.follow_all(pair, toy.same_options(["EqualWeight", "BLS", "FBLS"]), pair_starts, max_steps)
 caption = f"{len(pair_starts)} starts · EqualWeight {toy.LR:g}, searches with MGDA from 1"
 figure, pair_ends = toy_figures.draw_nonconvex(pair, nonconvex, (-2.6, 2.6), (-2.8, 3.2), caption)
-_ = style.save_figure(figure, "ours-toy-nonconvex", folder)
+style.show_figure(figure, "ours-toy-nonconvex", folder)
 
 # %%
 show(pair_ends[["step", "loss_1", "loss_2", "gap", "outcome"]])
@@ -588,7 +588,7 @@ ways = [
 thrice = pd.concat(ways)
 caption = f"at most {drawn_steps} steps, searches from 1"
 figure, three_ends = toy_figures.draw_trajectories(three, thrice, frame_x, frame_y, caption)
-_ = style.save_figure(figure, "ours-toy-three-tasks", folder)
+style.show_figure(figure, "ours-toy-three-tasks", folder)
 
 # %%
 three_ends

@@ -106,7 +106,7 @@ images, labels = samples.read_samples(sample_run)
 captions = [f"{label['left']} and {label['right']}" for label in labels]
 origin = f"left and right digit of the first test images · {sample_run.header['data']['description']}"
 figure, _ = figures.draw_samples(images[:, 0], captions, origin)
-_ = style.save_figure(figure, "thesis-figure-4-multimnist-samples", folder)
+style.show_figure(figure, "thesis-figure-4-multimnist-samples", folder)
 # %% [markdown]
 # ## Five ways to take a step
 #
@@ -166,7 +166,7 @@ f"{len({run for some in configs.values() for run in some})} runs · {source_line
 
 # %%
 figure, _ = figures.draw_constant_steps(constant, source_line)
-_ = style.save_figure(figure, "figure-3-multimnist-step-sizes", folder)
+style.show_figure(figure, "figure-3-multimnist-step-sizes", folder)
 
 # %%
 final = frames.end_of_training(constant)
@@ -196,7 +196,7 @@ figure, _ = figures.draw_learning_curves(
     f"β in {', '.join(map(str, betas))} · {compared_line}",
     {"BLS": "BLS", "FBLS": "FBLS"},
 )
-_ = style.save_figure(figure, "figure-4-multimnist-bls-fbls", folder)
+style.show_figure(figure, "figure-4-multimnist-bls-fbls", folder)
 
 # %%
 ended = frames.end_of_training(compared)
@@ -225,7 +225,7 @@ searched, searched_lines = frames.label_searches(constant, bls, {"BLS": default_
 stepped, stepped_lines = frames.label_constant_steps(constant)
 halved = f"FBLS+decay: bound halved every {decay_every} epochs · {source_line}"
 figure, _ = figures.draw_learning_curves(pd.concat([searched, stepped]), halved, searched_lines | stepped_lines)
-_ = style.save_figure(figure, "figure-6-top-multimnist-learning-curves", folder)
+style.show_figure(figure, "figure-6-top-multimnist-learning-curves", folder)
 
 # %% [markdown]
 # ## The step size along training
@@ -249,7 +249,7 @@ _ = style.save_figure(figure, "figure-6-top-multimnist-learning-curves", folder)
 # %%
 labelled, lines = frames.label_searches(constant, searches, {"FBLS": betas[-1]})
 figure, _ = figures.draw_step_sizes(labelled, halved, lines)
-_ = style.save_figure(figure, "ours-multimnist-step-size-along-training", folder)
+style.show_figure(figure, "ours-multimnist-step-size-along-training", folder)
 
 # %%
 claim_5 = [comparisons.judge_bound(constant, "MultiMNIST")]

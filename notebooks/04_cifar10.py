@@ -106,7 +106,7 @@ names = shapes.CLASSES if sweep.source == "shapes" else cifar10.CLASSES
 captions = [names[list(label.values()).index(1)].replace(" ", "\n") for label in labels]
 origin = f"first test images, a class each · {sample_run.header['data']['description']}"
 figure, _ = figures.draw_samples(images.transpose(0, 2, 3, 1), captions, origin)
-_ = style.save_figure(figure, "thesis-figure-7-cifar10-samples", folder)
+style.show_figure(figure, "thesis-figure-7-cifar10-samples", folder)
 
 # %% [markdown]
 # ## What a step costs
@@ -185,7 +185,7 @@ display(
 # %%
 scaling_run = scaling.TaskScaling(sweep.setting, tuple(scaling_tasks), scaling_rounds).execute(store)
 figure, growth_table = scaling.draw_scaling(scaling_run, frames.provenance([scaling_run]))
-_ = style.save_figure(figure, "ours-cifar10-cost-against-tasks", folder)
+style.show_figure(figure, "ours-cifar10-cost-against-tasks", folder)
 
 # %%
 growth = scaling.describe_growth(growth_table)
@@ -224,11 +224,11 @@ f"{len(runs)} runs · {large_source}; {len(small_runs)} runs · {small_source}"
 
 # %%
 figure, _ = figures.draw_constant_steps(large_frame, large_source)
-_ = style.save_figure(figure, "figure-5-cifar10-step-sizes", folder)
+style.show_figure(figure, "figure-5-cifar10-step-sizes", folder)
 
 # %%
 figure, _ = figures.draw_constant_steps(small_frame, small_source)
-_ = style.save_figure(figure, "figure-5-cifar10-step-sizes-sgd", folder)
+style.show_figure(figure, "figure-5-cifar10-step-sizes-sgd", folder)
 
 # %%
 claim_3 = [
@@ -261,11 +261,11 @@ large_curves, large_lines = label(large_frame)
 small_curves, small_lines = label(small_frame)
 halved = f"FBLS+decay: bound halved every {decay_every} epochs"
 figure, _ = figures.draw_learning_curves(large_curves, f"{halved}\n{large_source}", large_lines)
-_ = style.save_figure(figure, "figure-6-bottom-cifar10-learning-curves", folder)
+style.show_figure(figure, "figure-6-bottom-cifar10-learning-curves", folder)
 
 # %%
 figure, _ = figures.draw_learning_curves(small_curves, f"{halved}\n{small_source}", small_lines)
-_ = style.save_figure(figure, "figure-6-bottom-cifar10-learning-curves-sgd", folder)
+style.show_figure(figure, "figure-6-bottom-cifar10-learning-curves-sgd", folder)
 
 # %% [markdown]
 # ## An error of 10 % may mean nothing
@@ -278,7 +278,7 @@ _ = style.save_figure(figure, "figure-6-bottom-cifar10-learning-curves-sgd", fol
 
 # %%
 figure, scores = imbalance.draw_imbalance(large_curves, f"{halved}\n{large_source}", large_lines)
-_ = style.save_figure(figure, "ours-cifar10-balanced-error", folder)
+style.show_figure(figure, "ours-cifar10-balanced-error", folder)
 
 # %%
 last = scores.groupby(level="label").tail(1).reset_index("epoch")
@@ -295,7 +295,7 @@ display(Markdown(tables.to_markdown(last.reset_index())))
 # %%
 searches, lines = frames.label_searches(large_frame)
 figure, _ = figures.draw_step_sizes(searches, f"{halved}\n{large_source}", lines)
-_ = style.save_figure(figure, "ours-cifar10-step-size-along-training", folder)
+style.show_figure(figure, "ours-cifar10-step-size-along-training", folder)
 
 # %%
 claim_5 = [comparisons.judge_bound(large_frame, "CIFAR-10")]

@@ -118,7 +118,7 @@ shown = dense_samples.Predictions(search).execute(store)
 scenes = dense_samples.read_predictions(shown)
 origin = f"{shown.header['data']['description']} · {height} × {width} pixels"
 figure, _ = dense_figures.draw_scenes(scenes, f"test images and their classes · {origin}")
-_ = style.save_figure(figure, "thesis-figure-9-cityscapes-samples", folder)
+style.show_figure(figure, "thesis-figure-9-cityscapes-samples", folder)
 
 # %% [markdown]
 # ## Three tasks
@@ -148,7 +148,7 @@ f"{len(configs)} runs · {source_line}"
 
 # %%
 figure, _ = dense_figures.draw_dense_curves(frame, source_line)
-_ = style.save_figure(figure, "figure-7-cityscapes-learning-curves", folder)
+style.show_figure(figure, "figure-7-cityscapes-learning-curves", folder)
 
 # %%
 final = frame[frame["final"]]
@@ -176,7 +176,7 @@ display(Markdown(f"{about}\n\n{tables.to_markdown(scores.set_axis(names, axis=1)
 ended = final.loc[(final["variant"] == "FBLS") & (final["seed"] == 0), "diverged"].item()
 caption = f"FBLS {'at its last step before it diverged' if ended else f'after {epochs} epochs'} · {origin}"
 figure, errors = dense_figures.draw_predictions(scenes, caption)
-_ = style.save_figure(figure, "ours-cityscapes-predictions", folder)
+style.show_figure(figure, "ours-cityscapes-predictions", folder)
 
 # %% [markdown]
 # ## The step size along training
@@ -188,7 +188,7 @@ _ = style.save_figure(figure, "ours-cityscapes-predictions", folder)
 searches, lines = frames.label_searches(frame)
 halved = f"FBLS+decay: bound halved every {decay_every} epochs · {source_line}"
 figure, _ = figures.draw_step_sizes(searches, halved, lines)
-_ = style.save_figure(figure, "ours-cityscapes-step-size-along-training", folder)
+style.show_figure(figure, "ours-cityscapes-step-size-along-training", folder)
 
 # %%
 claim_5 = [comparisons.judge_bound(frame, "Cityscapes")]

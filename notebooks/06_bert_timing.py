@@ -209,7 +209,7 @@ share_run = encoder_share.ShareTiming(
 ).execute(store)
 shares = encoder_share.compare_shares(share_run)
 figure, _ = encoder_share.draw_shares(shares, len(TASKS), frames.provenance([share_run]))
-_ = style.save_figure(figure, "ours-bert-encoder-share", folder)
+style.show_figure(figure, "ours-bert-encoder-share", folder)
 
 # %%
 claim_2 = [encoder_share.judge_shares(shares, "BERT", rival) for rival in encoder_share.RIVALS]
@@ -260,7 +260,7 @@ learning_runs = parallel.run_all(configs, store, jobs)
 learned = bert_report.add_correlations(frames.to_frame(learning_runs))
 answer = ConstantAnswer(learner.setting).execute(store).rows[0]["test_loss"]
 figure, _ = bert_report.draw_learning(learned, answer, frames.provenance(learning_runs))
-_ = style.save_figure(figure, "ours-bert-learning", folder)
+style.show_figure(figure, "ours-bert-learning", folder)
 
 # %%
 learning_table = bert_report.tabulate_learning(learned)

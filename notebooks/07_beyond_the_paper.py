@@ -195,7 +195,7 @@ chain = sweep_scalar_chain(factors, 100, ["FBLS", "FBLS+gain"])
 figure, drawn = beyond_figures.draw_scalar_chain(
     chain, 100, "z = cθ, L = z²/2, θ = 1 at the start · β = 0.1, bound 1 for FBLS and FBLS+gain · float64"
 )
-_ = style.save_figure(figure, "ours-gain-scalar-chain", folder)
+style.show_figure(figure, "ours-gain-scalar-chain", folder)
 
 # %%
 start = chain["c"] ** 2 / 2
@@ -276,11 +276,11 @@ n_line = (
 )
 answers = {name: ConstantAnswer(sweep.setting).execute(store).rows[0]["test_loss"] for name, sweep in sweeps.items()}
 figure, against = beyond_figures.draw_against_steps(epochs, answers, f"{source_line}\n{n_line}")
-_ = style.save_figure(figure, "ours-beyond-against-constant-steps", folder)
+style.show_figure(figure, "ours-beyond-against-constant-steps", folder)
 
 # %%
 figure, curves = beyond_figures.draw_curves(epochs, f"{source_line}\n{n_line} Constant steps at the best, named above.")
-_ = style.save_figure(figure, "ours-beyond-learning-curves", folder)
+style.show_figure(figure, "ours-beyond-learning-curves", folder)
 
 # %%
 compared = {
@@ -396,7 +396,7 @@ origin = (
     f"FBLS+decay halves its bound every {small.decay_every} epochs."
 )
 figure, sensitivity = beyond_figures.draw_sensitivity(parts, origin)
-_ = style.save_figure(figure, "ours-beyond-sensitivity", folder)
+style.show_figure(figure, "ours-beyond-sensitivity", folder)
 
 # %%
 spread = beyond.compare_spread(parts, beyond_figures.VARIED)
@@ -488,7 +488,7 @@ figure, _ = beyond_figures.draw_second_order(
     "Two quadratics of notebook 02, z = Aθ, singular values of A 1 and as above · β = 0.1, bound 1 · float64 · first of "
     f"{len(starts)} starts",
 )
-_ = style.save_figure(figure, "ours-beyond-second-order", folder)
+style.show_figure(figure, "ours-beyond-second-order", folder)
 
 # %%
 rows = [toy.summarize(frame).reset_index().assign(ratio=ratio) for ratio, frame in followed.items()]

@@ -197,7 +197,7 @@ entries = {name: comparison.to_entries(some) for name, some in runs.items()}
 source_line = "\n".join(f"{name}: {frames.provenance(some)}" for name, some in runs.items())
 n_line = f"Mean and range over {seeds} seed{'s' * (seeds > 1)}."
 figure, _ = figures.draw_curves(entries, f"{source_line}\n{n_line}")
-_ = style.save_figure(figure, "ours-defaults-curves", folder)
+style.show_figure(figure, "ours-defaults-curves", folder)
 
 # %% [markdown]
 # The ratio below is a method's test loss over that of the best rival on this data set, with or without averaging. The
@@ -269,7 +269,7 @@ display(Markdown("\n".join(lines)))
 figure, found = figures.draw_steps(
     entries, f"{source_line}\nMedian over steps and seeds; band: 5th to 95th percentile."
 )
-_ = style.save_figure(figure, "ours-defaults-step-sizes", folder)
+style.show_figure(figure, "ours-defaults-step-sizes", folder)
 
 # %%
 last = found.groupby("dataset", sort=False).last()["step_median"]

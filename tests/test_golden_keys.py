@@ -21,6 +21,7 @@ from fastls.experiments import bench
 from fastls.experiments.notebook_runner import code_cells, read_script, tags
 from fastls.experiments.reporting import style
 from fastls.experiments.reproduce import notebook_parameters
+from fastls.experiments.studies.growth.growth import make_growth
 from fastls.experiments.training.store import RunStore
 from fastls.paths import DATA, FIGURES, NOTEBOOKS, place
 
@@ -43,7 +44,7 @@ def read_with(reader: str, folder: Path) -> set[str]:
     ask = RunStore.path
     with (
         patch.object(RunStore, "path", path),
-        patch.object(style, "save_figure", lambda figure, *_: plt.close(figure)),
+        patch.object(style, "show_figure", lambda figure, *_: plt.close(figure)),
         patch.dict("os.environ", {STORED_ONLY: "1"}),
         matplotlib.rc_context({"backend": "agg"}),
     ):
@@ -69,7 +70,7 @@ def _benchmark(folder: Path) -> None:
     timings = {name: bench.make_timing(name, "laptop", "cpu", source=source) for name, source in bench.RECORDED.items()}
     if not bench.find_spec("torchjd"):
         pytest.skip("the committed benchmark times TorchJD too")
-    list(bench.write_benchmarks(timings, RunStore(DATA / "runs"), folder))
+    list(bench.write_benchmarks(timings, RunStore(DATA / "runs"), folder, make_growth("laptop", "cpu")))
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,10 @@ from fastls.experiments.measuring.timing import (
 )
 from fastls.experiments.reporting.frames import provenance
 from fastls.experiments.reporting.intervals import ratio_interval
+from fastls.experiments.reporting.style import save_figure
 from fastls.experiments.reporting.tables import seconds_by_round, to_markdown, write_table
+from fastls.experiments.studies.growth import figures as growth_figures
+from fastls.experiments.studies.growth.growth import Growth
 from fastls.experiments.training.config import Setting
 from fastls.experiments.training.store import Run, RunStore
 
@@ -71,6 +74,7 @@ TARGETS = {
 # Parts of a step that the least step has too.
 LEAST = ("encoder forward", "decoders forward and backward", "encoder backward", "update")
 MOST_MEMORY = 1.15  # of equal-weight SGD's peak
+MOST_AT_MOST_TASKS = 1.10  # of equal-weight SGD's time and peak, at the largest T of a `Growth`
 
 
 def make_timing(workload: str, size: str, device: str, tasks: int | None = None, source: str | None = None) -> Timing:
@@ -177,13 +181,40 @@ def describe_shares(profiled: Run) -> str:
     return f"{least:.0%} encoder and decoders once each and the update, {trials:.0%} trials, {rest:.0%} rest"
 
 
-def write_benchmarks(timings: dict[str, Timing], store: RunStore, folder: Path) -> Iterator[str]:
+def judge_growth(run: Run) -> list[dict]:
+    """The targets at the largest T and batch of a `Growth`, as `judge_targets` has them."""
+    tasks, ratios, memory = growth_figures.compare_at_most_tasks(run)
+    judged = []
+    for method, measured in ratios.items():
+        name = f"{method} / EqualWeight, T = {tasks}"
+        judged.append(judge_target("growth", name, "≤", MOST_AT_MOST_TASKS, *measured))
+        share = [memory[method]] * 3
+        judged.append(judge_target("growth", f"{name}, peak memory less T × z", "≤", MOST_AT_MOST_TASKS, *share, 1))
+    return judged
+
+
+def write_growth(run: Run, folder: Path) -> str:
+    """Figure and table ``bench-growth``; returns the text of the table."""
+    save_figure(growth_figures.draw_growth(run), "bench-growth", folder)
+    notes = [
+        f"{growth_figures.describe(run)}.",
+        "From the smallest size to the largest that a method was measured at. A slope of 1 on logarithmic axes: twice "
+        "the size costs twice as much. Ratios are taken round by round, with 95 % t-intervals.",
+    ]
+    title = "Benchmark: how the cost of a step grows"
+    return write_table(growth_figures.tabulate_growth(run), "bench-growth", folder, title, notes, hidden=("trials",))
+
+
+def write_benchmarks(
+    timings: dict[str, Timing], store: RunStore, folder: Path, growth: Growth | None = None
+) -> Iterator[str]:
     """Run the benchmarks, write a table each and the table of targets; yields the text of each as it is done.
 
     Args:
         timings: workload -> what to time, see `make_timing`.
         store: of the runs.
-        folder: where ``bench-<workload>`` and ``bench-targets`` go.
+        folder: where ``bench-<workload>``, ``bench-growth`` and ``bench-targets`` go.
+        growth: what grows, if anything.
     """
     judged, reasons, sizes = [], [], []
     for name, config in timings.items():
@@ -204,6 +235,11 @@ def write_benchmarks(timings: dict[str, Timing], store: RunStore, folder: Path) 
         reasons.append(f"{name} {describe_shares(profiled)}")
         sizes.append(f"{name}: {provenance([timing])}")
         yield text
+    if growth:
+        run = growth.execute(store)
+        judged += judge_growth(run)
+        sizes.append(f"growth: {growth_figures.describe(run)}")
+        yield write_growth(run, folder)
     targets = pd.DataFrame(judged)
     notes = [
         "The verdict is that of the geometric mean. Undecided by its interval: the 95 % interval reaches over the "

@@ -1,9 +1,12 @@
 """What is drawn and written does not depend on the last digits, which another processor computes otherwise."""
 
+from io import BytesIO
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from fastls.experiments.reporting import style, tables
 
@@ -63,3 +66,20 @@ def test_tables_hold_six_digits(tmp_path):
     table = pd.DataFrame({"value": [1 / 3, 1e-12 / 3], "n": [10_000_000, 1]})
     tables.write_table(table, "one", tmp_path, "One", [])
     assert (tmp_path / "one.csv").read_text() == "value,n\n0.333333,10000000\n3.33333e-13,1\n"
+
+
+def test_a_page_shows_the_picture_and_its_caption_as_text(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(style, "display", shown.append)
+    figure, axes = style.new_figure(2)
+    axes[0].plot([0, 1], color=(0.9, 0.1, 0.2))  # few of its points would be lost in a palette by frequency
+    style.sign(figure, "where from\nand n = 3")
+    style.show_figure(figure, "one", tmp_path)
+    picture, caption = shown
+    whole, page = np.asarray(Image.open(tmp_path / "one.png").convert("RGB")), Image.open(BytesIO(picture.data))
+    assert caption.data == "where from  \nand n = 3" and not plt.fignum_exists(figure.number)
+    below = whole[page.height :]
+    assert page.width == whole.shape[1] and 0.05 < len(below) / len(whole) < 0.2
+    assert (below.min() < 150) and (below[:3] == below[0, 0]).all()  # the print is below the cut, not on it
+    assert np.array_equal(np.asarray(page.convert("RGB")), whole[: page.height])
+    assert np.abs(whole.astype(int) - [230, 26, 51]).max(axis=2).min() <= 8 and (whole[0, 0] == 255).all()

@@ -1,0 +1,1 @@
+"""`fastls bench`: how the cost of a step grows with tasks, encoder, decoders and batch."""

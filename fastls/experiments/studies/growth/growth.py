@@ -1,0 +1,182 @@
+"""Steps of growing models, on random images: what a task, a deeper encoder, a wider decoder, a larger batch adds.
+
+The model is a ResNet with a decoder for each of T binary targets, as for the attributes of CelebA. One size grows at a
+time. The methods step in turn on the same batch, each with a network of its own.
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.resnet import BasicBlock, ResNet
+from tqdm import tqdm
+
+import fastls
+from fastls.environment import describe_environment
+from fastls.experiments.measuring.memory import MEGABYTE, measure_peak
+from fastls.experiments.training.optimizers.torchjd_peer import TorchJDMGDA
+from fastls.experiments.training.store import Run, RunStore
+from fastls.experiments.training.training import synchronize
+
+LR = 0.01
+LATENT = 512  # numbers of z, a sample
+PLAIN, WARM, PEER = "plain PyTorch", "FBLS, warm start", "TorchJD MGDA"
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model and its batch.
+
+    Attributes:
+        tasks: T.
+        blocks: of each of the four stages of the ResNet; 2 makes a ResNet-18.
+        width: of the hidden layer of a decoder; 0 for none.
+        batch: images.
+    """
+
+    tasks: int = 10
+    blocks: int = 2
+    width: int = 0
+    batch: int = 16
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What grows, how far, and how often it is measured.
+
+    Attributes:
+        series: what varies -> the sizes.
+        side: of the square images, pixels.
+        rounds: measured steps a method and size, after one to warm up.
+        peer_at_most: T times batch of the largest size that TorchJD is timed at, since it keeps T gradients.
+        device: "cpu" or "cuda".
+    """
+
+    series: tuple[tuple[str, tuple[Size, ...]], ...]
+    side: int
+    rounds: int
+    peer_at_most: int
+    device: str
+
+    @property
+    def identity(self) -> dict:
+        """What the key is made of."""
+        series = {name: [asdict(size) for size in sizes] for name, sizes in self.series}
+        base = {"batch_size": self.series[0][1][0].batch}
+        return {"kind": "growth", **vars(self), "series": series, "methods": list(METHODS), "lr": LR} | base
+
+    def execute(self, store: RunStore) -> Run:
+        """The stored run: a row per series, size, method and round, with ``ms``, ``trials`` and ``peak_mb``."""
+        return store.get_or_make("growth", self.identity, self._measure)
+
+    def _measure(self) -> tuple[dict, list[dict]]:
+        data = {"source": "noise", "description": f"random images of {self.side} × {self.side}", "fingerprint": "none"}
+        rows = []
+        for name, sizes in self.series:
+            for size in tqdm(sizes, desc=name, unit="size"):
+                rows += [{"varied": name} | asdict(size) | row for row in self._measure_size(size)]
+        return {"data": data, "environment": describe_environment(self.device)}, rows
+
+    def _measure_size(self, size: Size) -> list[dict]:
+        model, inputs, targets = make_problem(size, self.side, self.device)
+        methods = [name for name in METHODS if name != PEER or size.tasks * size.batch <= self.peer_at_most]
+        peaks = {}
+        for name in methods:
+            peak = measure_peak(lambda name=name: start(name, model), lambda step: step(inputs, targets), self.device)
+            peaks[name] = round(peak / MEGABYTE, 2)
+        steps, rows = {name: start(name, model) for name in methods}, []
+        for turn in range(self.rounds + 1):
+            for name in methods[turn % len(methods) :] + methods[: turn % len(methods)]:
+                synchronize(self.device)
+                begin = time.perf_counter()
+                trials = steps[name](inputs, targets)
+                synchronize(self.device)
+                ms = round(1000 * (time.perf_counter() - begin), 3)
+                rows.append({"round": turn, "method": name, "ms": ms, "trials": trials, "peak_mb": peaks[name]})
+        return [row for row in rows if row["round"] > 0]
+
+
+def make_problem(size: Size, side: int, device: str) -> tuple[fastls.MultiTaskModel, Tensor, dict[str, Tensor]]:
+    """A network, a batch of random images, and a binary target for every task."""
+    torch.manual_seed(0)
+    encoder = ResNet(BasicBlock, [size.blocks] * 4)
+    encoder.fc = nn.Identity()
+    tasks = [f"attribute {t}" for t in range(1, size.tasks + 1)]
+    model = fastls.MultiTaskModel(
+        encoder, {task: make_decoder(size.width) for task in tasks}, dict.fromkeys(tasks, binary_loss)
+    )
+    inputs = torch.randn(size.batch, 3, side, side)
+    targets = {task: torch.randint(2, (size.batch, 1)).float().to(device) for task in tasks}
+    return model.to(device), inputs.to(device), targets
+
+
+def make_decoder(width: int) -> nn.Module:
+    if not width:
+        return nn.Linear(LATENT, 1)
+    return nn.Sequential(nn.Linear(LATENT, width), nn.ReLU(), nn.Linear(width, 1))
+
+
+def binary_loss(output: Tensor, target: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(output, target)
+
+
+def start(method: str, model: fastls.MultiTaskModel) -> Callable[[Tensor, dict], int]:
+    """A step of a method on its own copy of the model, which returns the number of its trials."""
+    model = copy.deepcopy(model)
+    return METHODS[method](model)
+
+
+def _plain(model: fastls.MultiTaskModel) -> Callable[[Tensor, dict], int]:
+    optimizer = torch.optim.SGD(model.parameters(), LR)
+
+    def step(inputs, targets) -> int:
+        optimizer.zero_grad()
+        z = model.encoder(inputs)
+        losses = [model.losses[task](model.decoders[task](z), targets[task]) for task in model.tasks]
+        torch.stack(losses).mean().backward()
+        optimizer.step()
+        return 0
+
+    return step
+
+
+def _ours(make: Callable) -> Callable:
+    def prepare(model: fastls.MultiTaskModel) -> Callable[[Tensor, dict], int]:
+        optimizer = make(model)
+        return lambda inputs, targets: optimizer.step(inputs, targets).trials
+
+    return prepare
+
+
+METHODS = {
+    PLAIN: _plain,
+    "EqualWeight": _ours(lambda model: fastls.EqualWeight(model, LR)),
+    "FBLS": _ours(fastls.FBLS),
+    WARM: _ours(lambda model: fastls.FBLS(model, line_search=fastls.Backtracking(growth=1.1))),
+    PEER: _ours(lambda model: TorchJDMGDA(model, LR)),
+}
+
+
+def make_growth(size: str, device: str) -> Growth:
+    """What `bench` measures at one of its sizes, "laptop", "gpu" or "tiny"."""
+    if size == "tiny":
+        series = {"tasks": [Size(t, 1, 0, 2) for t in (1, 2)], "batch": [Size(2, 1, 0, batch) for batch in (2, 4)]}
+        return _freeze(series, 32, 2, 4, device)
+    tasks, blocks, widths = (1, 2, 5, 10, 20, 40), (1, 2, 4, 8), (64, 256, 1024, 4096)
+    batches = (16, 64, 256) if size == "laptop" else (64, 256, 1024)
+    base = batches[0]
+    series = {
+        "tasks": [Size(tasks=t, batch=base) for t in tasks],
+        "blocks": [Size(blocks=b, batch=base) for b in blocks],
+        "width": [Size(width=w, batch=base) for w in widths],
+        "batch": [Size(tasks=40, batch=b) for b in batches],
+    }
+    return _freeze(series, 64, 5 if size == "laptop" else 20, 40 * base, device)
+
+
+def _freeze(series: dict[str, list[Size]], *rest) -> Growth:
+    return Growth(tuple((name, tuple(sizes)) for name, sizes in series.items()), *rest)
