@@ -10,7 +10,7 @@
 # # 1. Theory: from two parabolas to a line search in latent space
 #
 # A network with several tasks has several losses, and what lowers one may raise another. This notebook starts with two
-# parabolas and ends with the paper's two algorithms, built up in a few lines each. You only need to know
+# parabolas and ends with the paper's two algorithms, built up in a few lines each. $T$ is the number of tasks. You only need to know
 # gradient descent.
 #
 # **You will learn** what it means to minimise several losses at once, which way lowers all of them, how far to go, how
@@ -78,7 +78,8 @@ folder = in_repository(figures_dir)
 # them, a move can lower both. Between them, lowering one loss raises the other.
 #
 # - **Definition 1.** $\theta'$ *dominates* $\theta$ if no loss is larger at $\theta'$ and at least one is smaller.
-# - **Definition 2.** $\theta$ is *Pareto optimal* if nothing dominates it. The losses of all such points are the *front*.
+# - **Definition 2.** $\theta$ is *Pareto optimal* if nothing dominates it. All such $\theta$ form the *Pareto set*; their
+#   losses form the *front*.
 
 # %%
 theta = torch.linspace(-2.5, 2.5, 51)
@@ -149,10 +150,11 @@ style.show_figure(figure, "thesis-figure-2-pareto-stationarity", folder)
 # Gramian, $G_{ij} = \langle g_i, g_j\rangle$.
 #
 # - **mean**: $\alpha_t = 1/T$, gradient descent on the mean loss. No promise for each loss.
-# - **MGDA** (multiple-gradient descent algorithm, Désidéri 2012): the shortest vector in the convex hull of the gradients.
+# - **MGDA** (multiple-gradient descent algorithm, Désidéri 2012): the shortest vector in the convex hull of the gradients,
+#   that is, among all $\sum_t \alpha_t g_t$ with the $\alpha$ of Definition 3.
 # - **EDM** (equiangular direction method, Katrutsa et al. 2020): $d$ makes the same angle with every gradient of
-#   non-zero weight. Rescaling a loss does not change it.
-# - **PCGrad** (Yu et al. 2020): if two gradients conflict, remove from each the part that opposes the other. Then add
+#   non-zero weight. Rescaling a loss does not change where $d$ points.
+# - **PCGrad** (Yu et al. 2020): if two gradients conflict, $\langle g_i, g_j\rangle < 0$, remove from each the part that opposes the other. Then add
 #   them.
 
 # %%
@@ -169,8 +171,8 @@ table[["alpha_1", "alpha_2", "slope_1", "slope_2", "angle_1", "angle_2", "length
 #
 # $$\langle g_t, d\rangle \ge \|d\|^2 \quad\text{for every } t, \qquad (★)$$
 #
-# since otherwise a small move along the hull towards $g_t$ would make $d$ shorter. So MGDA finds a direction in the cone
-# unless there is none: it vanishes exactly at the stationary points.
+# since otherwise a small move along the hull towards $g_t$ would make $d$ shorter. So $-d$ of MGDA lies in the cone
+# unless the cone is empty: $d$ vanishes exactly at the stationary points.
 #
 # **Exercise 2.** For two gradients, which weight of `g1` gives the shortest vector $w g_1 + (1 - w) g_2$? The square of
 # its length is a parabola in $w$. Mind that $0 \le w \le 1$, and that $g_1 = g_2$ is allowed.
@@ -201,7 +203,8 @@ checks.check_min_norm_weight(min_norm_weight)
 #
 # The function must lie under a line. With **several** losses every one must lie under its own, so the accepted steps are
 # the intersection. **Backtracking** tries $\eta = lr_{ub}, \gamma\,lr_{ub}, \gamma^2 lr_{ub}, \dots$ and takes the first
-# that is accepted. It finds one: near zero a smooth function lies under every line that is less steep than its tangent.
+# that is accepted. It finds one if every $s_t > 0$: near zero a smooth function lies under every line that is less steep
+# than its tangent. Otherwise the search stops at a *floor*, $10^{-10}$ by default, and has failed.
 
 # %%
 model = quadratics(torch.eye(2), centres, curvatures, points["B"])
@@ -272,8 +275,8 @@ checks.check_backtracking(backtracking)
 #
 # In *hard parameter sharing* one encoder with parameters $\theta_{sh}$ turns the input into a latent representation
 # $z$, and a small decoder with parameters $\theta_t$ of its own reads $z$ for each task. Every decoder simply follows
-# its own gradient $u_t = \partial L_t/\partial\theta_t$, which concerns no other task. The common direction is needed
-# for the encoder.
+# its own gradient $u_t = \partial L_t/\partial\theta_t$, which concerns no other task. Only the encoder needs
+# a common direction.
 
 # %%
 figure, _ = schematics.draw_sharing()
@@ -283,19 +286,19 @@ style.show_figure(figure, "figure-2-hard-parameter-sharing", folder)
 # In which space do we compute the common direction? In the **parameters**, $g_t = \partial L_t/\partial\theta_{sh}$ takes a backward pass through the
 # encoder for every task, and each trial of a search runs the whole network. In **latent space**,
 # $g_t = \partial L_t/\partial z$ comes with the decoders' own backward, and a trial moves $z$ itself: the encoder does
-# not run. That is the paper's idea. A single backward of $d_z$ then serves the encoder:
-# $d_{sh} = J^\top d_z$, $J = \partial z/\partial\theta_{sh}$.
+# not run. That is the paper's idea. A single backward of $d_z$ then serves the encoder: it moves along $J^\top d_z$ with
+# $J = \partial z/\partial\theta_{sh}$.
 #
 # ### FBLS in one box
 #
 # $0 < \beta, \gamma < 1$. Both searches accept the first step $\eta = lr_{ub}, \gamma\,lr_{ub}, \gamma^2 lr_{ub}, \dots$
 # that passes for **every** task $t$, with $u_t = \partial L_t/\partial\theta_t$.
 #
-# Test (4), BLS (backtracking line search): $g_t = \partial L_t/\partial\theta_{sh}$ and
+# Test (4), BLS (backtracking line search): $g_t = \partial L_t/\partial\theta_{sh}$, $d = \sum_t \alpha_t g_t$ and
 #
-# $$L_t(\theta_{sh} - \eta d_{sh},\ \theta_t - \eta u_t) \le L_t - \eta\beta\,(\|u_t\|^2 + \langle g_t, d_{sh}\rangle).$$
+# $$L_t(\theta_{sh} - \eta d,\ \theta_t - \eta u_t) \le L_t - \eta\beta\,(\|u_t\|^2 + \langle g_t, d\rangle).$$
 #
-# Test (6), FBLS (fast backtracking line search): $g_t = \partial L_t/\partial z$ and
+# Test (6), FBLS (fast backtracking line search): $g_t = \partial L_t/\partial z$, $d_z = \sum_t \alpha_t g_t$ and
 #
 # $$L_t(z - \eta d_z,\ \theta_t - \eta u_t) \le L_t - \eta\beta\,(\|u_t\|^2 + \langle g_t, d_z\rangle).$$
 #
@@ -304,7 +307,7 @@ style.show_figure(figure, "figure-2-hard-parameter-sharing", folder)
 # for each task t:  L_t, g_t = ∂L_t/∂z, u_t = ∂L_t/∂θ_t    # decoders only
 # α = MGDA(g), d_z = Σ α_t g_t                         # the shortest convex combination
 # η = lr_ub
-# while not test (6) for every t:  η = γ η             # decoders only
+# while η ≥ floor and not test (6) for every t:  η = γ η   # decoders only
 # θ_sh = θ_sh − η Jᵀ d_z                               # 1 encoder backward
 # for each task t:  θ_t = θ_t − η u_t
 # ```
@@ -391,7 +394,8 @@ def algorithm_2(model, inputs, targets, lr_ub, beta=0.1, gamma=0.5, floor=1e-10,
 
 
 # %% [markdown]
-# Beside the library, on a small network with seeded weights and ten steps from a bound so large that it must be reduced:
+# We compare both with the library: ten steps on a small network with seeded weights, from a bound so large that the step
+# must be reduced.
 
 
 # %%
@@ -475,7 +479,9 @@ pd.DataFrame(
 #
 # Passes are counted as they run. `SGD` and `MGDAUB` are the two algorithms with a constant step in place of the search;
 # `EqualWeight` is one backward of the mean loss, the least that a step can cost. Three tasks, and for the
-# searches a bound so large that several trials are needed:
+# searches a bound so large that several trials are needed. With $T$ tasks and $n$ trials a step costs, in forwards +
+# backwards of the encoder: SGD $1 + T$, MGDA-UB $1 + 1$, BLS $(1 + n) + T$, FBLS $1 + 1$. Both searches run decoders
+# $T(1 + n) + T$ times.
 
 # %%
 tasks = ("first", "second", "third")
@@ -503,12 +509,13 @@ passes
 # %% [markdown]
 # ## 9. What the proof misses
 #
-# Theorem 1 of the paper states that every accumulation point of Algorithm 2 is Pareto stationary. It is not so, and one
+# Theorem 1 of the paper states that every accumulation point of Algorithm 2 is Pareto stationary. (An *accumulation point*
+# is one that the iterates come arbitrarily close to again and again.) It is not so, and one
 # number is enough to see it. This section runs the counterexamples; the next one states what does hold.
 #
 # ### Equation (5) drops a factor
 #
-# The paper takes $z(\theta_{sh} - \eta d_{sh}) \approx z - \eta d_z$. By the chain rule, with $d_{sh} = J^\top d_z$,
+# The paper writes $d_{sh}$ for $J^\top d_z$ and takes $z(\theta_{sh} - \eta d_{sh}) \approx z - \eta d_z$. By the chain rule,
 #
 # $$z(\theta_{sh} - \eta J^\top d_z) = z - \eta\, J J^\top d_z + o(\eta).$$
 #
@@ -697,7 +704,8 @@ forms.pivot(index="form", columns="start")
 # ### Descent that is lost on the way
 #
 # With several tasks $JJ^\top$ can do worse than stretch. Here $d_z$ lowers both losses in latent space, and $J^\top d_z$
-# raises one of them in the parameters, *however small the step*. No test along this direction could pass.
+# raises one of them in the parameters, *however small the step*. No test of the step itself could pass; the test of FBLS,
+# which looks at $z$, does.
 
 # %%
 conflict = torch.tensor([[1.0, 1.0], [1.0, -3.0]])  # g_1 and g_2; MGDA finds d_z = (1, 0)
@@ -814,7 +822,7 @@ pd.DataFrame(steps, index=encoders)
 # %% [markdown]
 # The first two rows are B and the convex case of C. The third, $\rho = 4$, breaks the condition of C with $lr_{ub} = 1$ and
 # keeps it with a quarter of that; the latent test never looks at $J$ and cannot tell these encoders apart. In the last row
-# no result covers FBLS, although it may have converged; A covers BLS, but does not say how fast.
+# no result covers FBLS, whatever the table shows; A covers BLS, but does not say how fast.
 #
 # ## 11. Try it
 #
@@ -912,7 +920,8 @@ display(
 #
 # <details><summary>Answer</summary>
 #
-# Lower the bound. In case C of section 10 every loss falls if $\eta\rho < 2/\ell$. With $\ell = 1$ the bound must be below
-# $\tfrac29$. Or test where the encoder takes $z$: `match_gain=True`.
+# Lower the bound. As with the encoder of one number, a step multiplies the distance from the minimum by
+# $1 - \eta\rho\,\cdot$ curvature. With curvature 1 the bound must be below $\tfrac29$. (Section 10, case C, has the
+# general form.) Or let the trial go as far along $d_z$ as the step: `match_gain=True`.
 #
 # </details>

@@ -120,7 +120,7 @@ pd.DataFrame(
 # ### Exercise 6: the Pareto set in closed form
 #
 # Two strictly convex losses have a simple Pareto set: the minimisers of $w L_1 + (1 - w) L_2$ for all weights $w$ in
-# $[0, 1]$. Write the one for a given weight. With curvatures that differ it is *not* $w c_1 + (1 - w) c_2$: the set is
+# $[0, 1]$. Return the minimiser for a given weight. With curvatures that differ it is *not* $w c_1 + (1 - w) c_2$: the set is
 # a curve.
 
 
@@ -190,9 +190,10 @@ ends
 # - **mgda** follows the shorter gradient, so it often stops near the minimum of one task.
 #   **edm** does not care how long the gradients are.
 # - **mean in a search is refused** as soon as it would raise one of the losses: the gradient of the mean is no *common*
-#   descent direction, and near the Pareto set hardly ever one. No step size can pass a test that asks every loss to
+#   descent direction: hardly ever near the Pareto set, and not always far from it. No step size can pass a test that asks every loss to
 #   fall. PCGrad is a common descent direction for two tasks; the last section shows it with three.
-# - In latent space (MGDA-UB, FBLS) the same rule combines different gradients, so the path differs.
+# - In latent space (MGDA-UB, FBLS) the same rule combines different gradients, so the path differs; only the mean of the
+#   gradients is the same in both.
 #
 # What a refused search does is the caller's choice, `on_failure`. At $z = 0$, between the centres, the mean descends
 # the first loss and climbs the second:
@@ -252,7 +253,7 @@ tell(
 # ## Step sizes, and the effect of β, γ and the bound
 #
 # Left: the step sizes that a run takes, and the trials that they cost. Then steps and encoder passes to a gap of
-# $10^{-6}$, one parameter turned at a time. A cross above a panel: not every start arrived with that value. In the last
+# $10^{-6}$, from three starts, one parameter turned at a time. A cross above a panel: not every start arrived with that value. In the last
 # column the constant steps are turned as well, for a fair comparison with a search whose bound is wrong.
 
 # %%
@@ -317,7 +318,7 @@ tell(
     ),
     f"Over all β tried, BLS took {span('β', 'BLS')} steps and FBLS {span('β', 'FBLS')}; over all γ {span('γ', 'BLS')} and "
     f"{span('γ', 'FBLS')}.",
-    "Does the step settle at its bound, as the paper observed? Share of the steps of FBLS that were as long as the bound: "
+    f"Does the step settle at its bound, as the paper observed? Share of the steps of FBLS, from {len(starts[:3])} starts, that were as long as the bound: "
     + ", ".join(
         f"{row['at bound']:.0%} at {row['value']:g}" for _, row in by_bound[by_bound["label"] == "FBLS"].iterrows()
     )
@@ -532,8 +533,8 @@ for method in searches:
 tell(*sentences)
 
 # %% [markdown]
-# An exact search is not for free, and the best step is not the best start for the next one: as in steepest
-# descent on one loss, each new direction is orthogonal to the last, so the path zigzags. Its advantage: $\gamma$ no longer matters. It
+# An exact search is not free, and the best step is not the best start for the next one: where one loss alone
+# limits the step, its new gradient is orthogonal to the last direction, and the path may zigzag. Its advantage: $\gamma$ no longer matters. It
 # pays where a careless $\gamma$ makes backtracking fall far below the step that would do. In BLS every trial is a pass
 # through the encoder; in FBLS it costs decoders alone, so trials are cheap exactly where the encoder is large. There it
 # also inherits the blind spot of FBLS: exact for $z - \eta d_z$, it is not exact for the step that is taken.
@@ -543,7 +544,7 @@ tell(*sentences)
 # ## Two losses that are not convex
 #
 # Fonseca and Fleming's pair, $1 - \exp(-\|z \mp (1, 1)/\sqrt 2\|^2)$. The Pareto set is the segment between the minima,
-# the front bulges away from the origin, but for its ends. Weighted sums cannot see the bulge: on the segment the mean of
+# the front bulges away from the origin, except near its ends. Weighted sums cannot see the bulge: on the segment the mean of
 # the two losses has a *maximum* in the middle.
 
 # %%
@@ -628,8 +629,8 @@ tell(
     f"{reach['max']['BLS']:g} served BLS, constant steps from {reach['min']['SGD']:g} to {reach['max']['SGD']:g} SGD. Each at its best needed {best['encoder passes']['BLS']:.4g} "
     f"(BLS), {best['encoder passes']['FBLS']:.4g} (FBLS), {best['encoder passes']['SGD']:.4g} (SGD) and "
     f"{best['encoder passes']['MGDA-UB']:.4g} (MGDA-UB) encoder passes, without the trials that found the best.",
-    "An exact line search takes the best step, and "
-    + ("fewer" if exact < ours else "no fewer")
+    "An exact line search takes better steps, "
+    + ("and fewer" if exact < ours else "but not fewer")
     + f" of them: {exact:.4g} steps of BLS with GoldenSection against {ours:.4g} with Backtracking.",
 )
 

@@ -9,10 +9,10 @@
 # %% [markdown]
 # # 7. Beyond the paper: the gain of the encoder
 #
-# FBLS searches its step in latent space, and one number is left to choose: the bound where every search starts. This
-# notebook shows what the bound stands in for. It is the *gain* of the encoder, the factor by which a step in the
-# encoder's parameters moves the latent vector. The gain is free to compute. With it in the test the bound is no longer
-# needed.
+# FBLS searches its step in latent space, and its result depends most on one number: the bound where every search starts.
+# This notebook shows what the bound stands in for. It is the *gain* of the encoder: how far along $d_z$ the step moves the
+# latent vector, divided by how far the tested trial did. The gain is free to compute. With it in the test a large bound
+# does no harm on the data sets here. The section "Where it fails" shows a case that still needs one.
 #
 # **You will learn** what the gain is, what its test can and cannot see, what is proved with it, and how FBLS with the
 # gain compares with constant steps that were tuned.
@@ -70,7 +70,7 @@ from fastls.experiments.parameters import check_notebook
 from fastls.experiments.reporting import claims, comparisons, frames, style, tables
 from fastls.experiments.studies.beyond import comparison as beyond
 from fastls.experiments.studies.beyond import figures as beyond_figures
-from fastls.experiments.studies.beyond import gain, tried
+from fastls.experiments.studies.beyond import gain_examples, tried
 from fastls.experiments.studies.theory.counterexamples import sweep_scalar_chain
 from fastls.experiments.studies.toy import toy
 from fastls.experiments.training import parallel
@@ -126,7 +126,7 @@ sweeps = {
 # $$\rho = \frac{\langle J J^\top d_z, d_z\rangle}{\|d_z\|^2} = \frac{\|J^\top d_z\|^2}{\|d_z\|^2}.$$
 #
 # The vector $J^\top d_z$ is the encoder's gradient. The step computes it in any case, so the gain is free.
-# `FBLS(match_gain=True)` tests where the step will go:
+# `FBLS(match_gain=True)` tests a trial that goes as far along $d_z$ as the step will:
 #
 # $$L_t(z - \eta\rho\, d_z,\ \theta_t - \eta u_t) \le
 # L_t - \eta\beta\left(\|u_t\|^2 + \rho\,\langle g_t, d_z\rangle\right), \qquad u_t = \partial L_t/\partial\theta_t.$$
@@ -156,7 +156,7 @@ print(f"gain: {record.gain.item():.3g}")
 # ### What no trial sees
 #
 # Trials move $z$ along $d_z$. The step moves $z$ along $J J^\top d_z$, which is another direction. The cosine between the
-# two says which share of the move the test sees. It costs one Jacobian-vector product: `gain.measure_cosine`.
+# two says which share of the move the test sees. It costs one Jacobian-vector product: `gain_examples.measure_cosine`.
 
 # %%
 small = replace(
@@ -166,7 +166,7 @@ small = replace(
     seeds=sensitivity_seeds,
     decay_every=max(1, sensitivity_epochs // 3),
 )
-watched_run = gain.Watch(small.setting, watched_steps, every=4).execute(store)
+watched_run = gain_examples.Watch(small.setting, watched_steps, every=4).execute(store)
 watched = pd.DataFrame(watched_run.rows)
 by_method = watched.groupby("method")
 display(by_method[["cosine", "gain", "step_size"]].median().round(3))
@@ -245,7 +245,7 @@ display(Markdown(f"With the median cosine measured above, the criterion asks for
 # it is a parabola, on which a step above 2 climbs. The search begins at 1.1 times its last step, here from 2.
 
 # %%
-curved = gain.follow_curved_encoder(steps=12)
+curved = gain_examples.follow_curved_encoder(steps=12)
 display(curved.round(4))
 grown = curved["loss"].iloc[-1] > curved["loss"].iloc[0]
 display(
@@ -393,7 +393,7 @@ parts = {name: frames.to_frame(some) for name, some in made.items()}
 parts["latent_scale"] = beyond.with_latent_scale(parts["latent_scale"])
 origin = (
     f"{frames.provenance(made['bound'])}\nMean and range over {sensitivity_seeds} seed{'s' * (sensitivity_seeds > 1)}. "
-    f"FBLS+decay halves its bound every {small.decay_every} epochs."
+    f"FBLS+decay halves its bound every {f'{small.decay_every} epochs' if small.decay_every > 1 else 'epoch'}."
 )
 figure, sensitivity = beyond_figures.draw_sensitivity(parts, origin)
 style.show_figure(figure, "ours-beyond-sensitivity", folder)
@@ -401,7 +401,12 @@ style.show_figure(figure, "ours-beyond-sensitivity", folder)
 # %%
 spread = beyond.compare_spread(parts, beyond_figures.VARIED)
 display(spread.round(2))
-display(Markdown("Largest over smallest test loss among the settings of each panel; inf: a run diverged."))
+display(
+    Markdown(
+        "Largest over smallest test loss among the settings of each panel; inf: a run diverged. A small ratio is no merit "
+        "where all settings are bad: judge by the figure."
+    )
+)
 
 # %%
 final = parts["loss"][parts["loss"]["final"]].assign(what="loss summed over the batch")

@@ -119,10 +119,9 @@ class AdamFBLS(CommonDirectionOptimizer):
                 zeros = {name: torch.zeros_like(parameter) for name in ("average", "square_average")}
                 self.state[parameter] |= zeros | {"steps": 0}
             self.state[parameter]["steps"] += 1
-        averages, squares = (
-            [self.state[parameter][name] for parameter in parameters] for name in ("average", "square_average")
-        )
-        steps = self.state[parameters[0]]["steps"]
+        states = [self.state[parameter] for parameter in parameters]
+        averages, squares = ([state[name] for state in states] for name in ("average", "square_average"))
+        steps = states[0]["steps"]
         torch._foreach_lerp_(averages, gradients, 1 - MOMENTUM)
         torch._foreach_mul_(squares, DECAY)
         torch._foreach_addcmul_(squares, gradients, gradients, value=1 - DECAY)

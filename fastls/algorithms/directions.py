@@ -77,7 +77,8 @@ def _share_among(chosen: Tensor, gramian: Tensor) -> Tensor:
 def edm(gramian: Tensor) -> Tensor:
     r"""α_t = γ ν_t / ‖g_t‖, ν the MGDA weights of the unit gradients, γ such that Σα = 1. For T = 2 the bisector.
 
-    The direction makes the same angle with every gradient of non-zero weight; rescaling a loss does not change it.
+    The direction makes the same angle with every gradient of non-zero weight; rescaling a loss does not change where d
+    points.
 
     Example:
         >>> edm(torch.diag(torch.tensor([1.0, 4.0])))    # |g_2| = 2 |g_1|: d is parallel to g_1/1 + g_2/2

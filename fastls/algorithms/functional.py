@@ -178,8 +178,7 @@ def latent_line_search(
         return SearchResult(0.0, trials=0, accepted=False)
     with batch.in_full_precision():
         if model.training not in model.looked_at:
-            nowhere = torch.zeros_like(found.direction)
-            compare_trial_at_zero(Trials(LatentSpace(), batch, nowhere, list(range(len(batch.losses)))), batch)
+            compare_trial_at_zero(LatentSpace(), batch, found.direction)
             model.looked_at = {"paths", model.training}  # and again when the caller switches
         question = pose_search(LatentSpace(), batch, found.direction, found.active, found.slopes)
         return (line_search or Backtracking())(*question, lr_ub, previous)

@@ -21,7 +21,6 @@ from fastls.algorithms.spaces import (
     LatentSpace,
     Passes,
     Space,
-    Trials,
     check_encoder_gradient,
     squared_norm,
     trainable,
@@ -83,8 +82,7 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
             raise ValueError("The encoder must have a trainable parameter, found none.")
         groups = [{"name": "encoder", "params": list(trainable(model.encoder).values())}]
         check_parts(model)
-        for task, head in model.heads.items():
-            groups.append({"name": task, "params": list(trainable(head).values())})
+        groups += [{"name": task, "params": list(trainable(head).values())} for task, head in model.heads.items()]
         super().__init__(groups, defaults={"lr": lr, "previous_step": previous_step})
         self.model = model
 
@@ -100,8 +98,8 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
         rates = {group["name"]: float(group["lr"]) for group in self.param_groups}
         if len(set(rates.values())) > 1:
             raise ValueError(f"`lr` must be the same in all parameter groups, since one step size moves all: {rates}.")
-        rate = next(iter(rates.values()))
-        if not 0 <= rate < float("inf"):
+        rate = rates["encoder"]
+        if not 0 <= rate < math.inf:
             raise ValueError(f"`lr` must be finite and not negative, found {rate}; nothing has moved.")
         return rate
 
@@ -184,16 +182,12 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
     def _take(self, batch: Evaluation) -> StepRecord:
         """The step, once the batch is evaluated."""
         found = find_direction(self.space, self.direction, batch)
-        self._compare_trial(batch, torch.zeros_like(found.direction))
+        if self.line_search.needs_trials and self.compared_mode != self.model.training:
+            compare_trial_at_zero(self.space, batch, found.direction)
+            self.compared_mode = self.model.training  # and again when the caller switches
         if found.stationary:
             return self._record(batch, found.weights, found.slopes, STATIONARY, stationary=True)
         return self._follow(batch, found.direction, found.weights, found.active, found.slopes)
-
-    def _compare_trial(self, batch: Evaluation, nowhere: Tensor) -> None:
-        """At the first step, and where the caller has switched between training and evaluation: is φ(0) the losses?"""
-        if self.line_search.needs_trials and self.compared_mode != self.model.training:
-            compare_trial_at_zero(Trials(self.space, batch, nowhere, list(range(len(batch.losses)))), batch)
-            self.compared_mode = self.model.training
 
     def _follow(self, batch: Evaluation, direction: Tensor, weights: Tensor, active: Tensor, slopes: Slopes):
         """Search along d and move: the part of a step in which `AdamFBLS` differs."""

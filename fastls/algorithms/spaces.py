@@ -24,7 +24,7 @@ from fastls.algorithms.directions import compute_gramian
 from fastls.algorithms.evaluation.ranks import Ranks
 from fastls.models.latent import Latent, flatten_gradients
 from fastls.models.multitask import NO_LABEL, MultiTaskModel, check_targets
-from fastls.models.snapshot import Snapshot
+from fastls.models.trial_state import Snapshot
 
 
 @dataclass
@@ -123,12 +123,8 @@ class Evaluation:
         self.passes.encoder_backward += 1
         return self.ranks.sum(list(gradients))
 
-    def trial_losses(self, z, eta: float) -> Tensor:
-        """(T,) losses of the decoders at θ_t − η ∂L_t/∂θ_t, reading z."""
-        return self.some_trial_losses(range(len(self.model.tasks)), z, eta)
-
-    def some_trial_losses(self, tasks: Iterable[int], z, eta: float) -> Tensor:
-        """The same of these tasks alone, by their numbers."""
+    def trial_losses(self, tasks: Iterable[int], z, eta: float) -> Tensor:
+        """(len(tasks),) losses of these tasks, by their numbers, at θ_t − η ∂L_t/∂θ_t, reading z."""
         return self.ranks.sum([torch.stack([self._trial_loss(t, z, eta) for t in tasks])])[0]
 
     @torch.no_grad()
@@ -163,7 +159,8 @@ class Space:
 
     def losses_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
         """(T,): L_t(z, θ_t − η ∂L_t/∂θ_t) with z as the step moves it."""
-        return evaluation.trial_losses(self.latent_at(evaluation, direction, eta), eta)
+        tasks = range(len(evaluation.losses))
+        return evaluation.trial_losses(tasks, self.latent_at(evaluation, direction, eta), eta)
 
     def gramian(self, evaluation: Evaluation, gradients: Tensor) -> Tensor:
         """(T, T) of the whole batch."""
@@ -207,16 +204,18 @@ class ParameterSpace(Space):
         old, like = self.buffer, parameters[0]
         if old is None or old.shape != shape or old.device != like.device or old.dtype != like.dtype:
             self.buffer = like.new_empty(shape)
-        last = shape[0] - 1
         for t in range(shape[0]):
-            rows = evaluation.pull_back([of_leaf[t] for of_leaf in evaluation.latent_gradients], last=t == last)
+            rows = evaluation.pull_back([of_leaf[t] for of_leaf in evaluation.latent_gradients], last=t == shape[0] - 1)
             torch.cat([row.flatten() for row in rows], out=self.buffer[t])
         return self.buffer
 
     @torch.no_grad()
     def latent_at(self, evaluation: Evaluation, direction: Tensor, eta: float):
         """z(x, θ_sh − η d_sh): one encoder forward."""
-        parameters = move_parameters(evaluation.encoder_parameters, self.shared_direction(evaluation, direction), eta)
+        held = evaluation.encoder_parameters
+        steps = self.shared_direction(evaluation, direction)
+        moved = torch._foreach_add([parameter.detach() for parameter in held.values()], steps, alpha=-eta)
+        parameters = dict(zip(held, moved, strict=True))
         evaluation.passes.encoder_forward += 1
         with evaluation.encoder_start.replay(), evaluation.as_called():
             return evaluation.encoder_start.call(parameters, evaluation.inputs)
@@ -244,19 +243,11 @@ class Trials:
         if self.latent is None or self.latent[0] != eta:
             self.latent = None  # before the next one is made
             self.latent = eta, self.space.latent_at(self.evaluation, self.direction, eta)
-        return self.evaluation.some_trial_losses([self.numbers[t] for t in tasks], self.latent[1], eta)
+        return self.evaluation.trial_losses([self.numbers[t] for t in tasks], self.latent[1], eta)
 
 
 def trainable(module: nn.Module) -> dict[str, Tensor]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
-
-
-def move_parameters(parameters: dict[str, Tensor], gradients: list[Tensor], eta: float) -> dict[str, Tensor]:
-    """θ − η g, in new tensors."""
-    if not parameters:
-        return {}
-    tensors = torch._foreach_add([p.detach() for p in parameters.values()], gradients, alpha=-eta)
-    return dict(zip(parameters, tensors, strict=True))
 
 
 def squared_norm(tensors: list[Tensor], like: Tensor) -> Tensor:

@@ -43,12 +43,12 @@ def constant_step_runs(fbls=0.5, sgd=(0.9, 0.4), seeds=2) -> list[Run]:
     return runs
 
 
-def beta_runs(bls=0.8, fbls=0.5, seeds=2) -> list[Run]:
-    """BLS and FBLS at β 0.1 and 0.4."""
+def beta_runs(bls=0.8, fbls=0.5, seeds=2, betas=(0.1, 0.4)) -> list[Run]:
+    """BLS and FBLS at each β."""
     return [
         make_run(method, 1.0, seed, loss + 0.01 * seed + 0.1 * beta, **(SEARCH | {"beta": beta}))
         for seed in range(seeds)
-        for beta in (0.1, 0.4)
+        for beta in betas
         for method, loss in (("BLS", bls), ("FBLS", fbls))
     ]
 

@@ -7,16 +7,15 @@ model outside of the contract is named, and not trained wrongly.
 
 import math
 import warnings
-from collections.abc import Iterable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from fastls.algorithms.spaces import Evaluation, Passes, Trials, trainable
+from fastls.algorithms.spaces import Evaluation, Passes, Space, trainable
 from fastls.models.multitask import MultiTaskModel
-from fastls.models.snapshot import Snapshot, get_generators, same_generators
+from fastls.models.trial_state import Snapshot, get_generators, same_generators
 
 TOLERANCE = 0.05  # between two computations of one gradient, in its norm: rounding of bfloat16, sums in another order
 SHARDED = {"FSDPModule", "FullyShardedDataParallel"}  # by name: torch loads its distributed half for them
@@ -82,7 +81,8 @@ def compare_with_backward(model: MultiTaskModel, inputs, targets: dict[str, Tens
             if parameter.requires_grad:
                 compare = partial(_compare, names, ours, found)
                 hooks.append(parameter.register_post_accumulate_grad_hook(compare))
-        _sum_losses(model, inputs, targets).backward()
+        z = model.encoder(inputs)
+        sum(head(z, inputs, targets[task]) for task, head in model.heads.items()).backward()  # as anyone would
         _check_agreement(found)
     finally:
         for hook in hooks:
@@ -132,12 +132,6 @@ def _split_gradients(evaluation: Evaluation) -> dict[int, Tensor]:
     return gradients
 
 
-def _sum_losses(model: MultiTaskModel, inputs, targets) -> Tensor:
-    """Σ L_t as anyone would compute it."""
-    z = model.encoder(inputs)
-    return sum(head(z, inputs, targets[task]) for task, head in model.heads.items())
-
-
 def _check_agreement(found: dict[str, tuple[float, float, bool]]) -> None:
     rounding = 1e-4 * max((length for _, length, _ in found.values() if math.isfinite(length)), default=0.0)
     wrong = [
@@ -154,12 +148,12 @@ def _check_agreement(found: dict[str, tuple[float, float, bool]]) -> None:
         )
 
 
-def compare_trial_at_zero(trials: Trials, evaluation: Evaluation) -> None:
+def compare_trial_at_zero(space: Space, evaluation: Evaluation, direction: Tensor) -> None:
     """Warn where φ(0), the trial of a step of size 0, is not the losses; costs one trial, which no record counts."""
     counted, evaluation.passes = evaluation.passes, Passes()
-    found, losses = trials(0.0), evaluation.losses
+    found, losses = space.losses_at(evaluation, direction, 0.0), evaluation.losses
     evaluation.passes = counted
-    rounding = max(torch.finfo(dtype).eps for dtype in _dtypes([*evaluation.z.tensors, losses])) ** 0.5
+    rounding = max(torch.finfo(tensor.dtype).eps for tensor in [*evaluation.z.tensors, losses]) ** 0.5
     far = ~((found - losses).abs() <= rounding * losses.abs().clamp(min=1e-3))
     if far.any():
         differing = {
@@ -173,10 +167,6 @@ def compare_trial_at_zero(trials: Trials, evaluation: Evaluation) -> None:
             f"unlike things, and its steps may be wrong. {CAUSES}",
             stacklevel=4,
         )
-
-
-def _dtypes(tensors: Iterable[Tensor]) -> set[torch.dtype]:
-    return {tensor.dtype for tensor in tensors}
 
 
 def find_leaves(total: Tensor) -> list[Tensor]:

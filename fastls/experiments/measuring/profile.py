@@ -16,7 +16,7 @@ from fastls.datasets.common import MultiTaskData
 from fastls.experiments.measuring.measurement import Measurement
 from fastls.experiments.measuring.timing import Timing
 from fastls.experiments.training.training import Training
-from fastls.models import snapshot
+from fastls.models import trial_state
 
 STEPS = 3
 # Part -> (owner, attribute) of the calls that make it up. A call within a call counts as part of that one.
@@ -25,7 +25,7 @@ PARTS = {
     "decoders forward and backward": [(spaces.Evaluation, "_evaluate_decoders")],
     "trials": [(multitask_optimizer.CommonDirectionOptimizer, "_search")],
     "encoder backward": [(spaces.Evaluation, "pull_back")],
-    "snapshot of the encoder": [(snapshot.Snapshot, "__init__")],
+    "snapshot of the encoder": [(trial_state.Snapshot, "__init__")],
     "gradients, Gramian and weights": [
         (spaces.LatentSpace, "gradients"),
         (spaces.LatentSpace, "gramian"),

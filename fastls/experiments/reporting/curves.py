@@ -67,7 +67,8 @@ def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Da
     plain_ticks(axes)
     share_legend(figure, axes[0])
     window = last_epochs(int(frame["epochs"].max()))
-    caption = f"mean of the tasks and of the last {window} epochs over {_tell_counts(table)} seeds"
+    late = "the last epoch" if window == 1 else f"the last {window} epochs"
+    caption = f"mean of the tasks and of {late} over {_tell_counts(table)}"
     shown = "bars and bands from the lowest to the highest" + (" · † some seeds diverged" if len(failed) else "")
     sign(figure, f"{caption}, {shown}\n{source}")
     return figure, table
@@ -122,7 +123,8 @@ def draw_step_sizes(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> 
 def _tell_counts(table: pd.DataFrame) -> str:
     counts = table[(METRICS[0], "count")]
     counts = counts[counts > 0]
-    return f"n = {counts.min()}" + (f" to {counts.max()}" if counts.max() > counts.min() else "")
+    several = f" to {counts.max()}" if counts.max() > counts.min() else ""
+    return f"n = {counts.min()}{several} seed{'s' if counts.max() > 1 else ''}"
 
 
 def _drawn(lines: dict[str, str], table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -136,7 +138,7 @@ def _count_runs(frame: pd.DataFrame, lines: dict[str, str]) -> str:
     absent = [label for label in lines if label not in set(frame.loc[~frame["diverged"], "label"])]
     said = f" · diverged in the first epoch: {', '.join(absent)}" if absent else ""
     if counts.nunique() == 1:
-        return f"n = {counts.iloc[0]} runs a line{said}"
+        return f"n = {counts.iloc[0]} run{'s' if counts.iloc[0] > 1 else ''} a line{said}"
     return "runs: " + ", ".join(f"{label} ({counts[label]})" for label in lines) + said
 
 

@@ -17,11 +17,13 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image as Picture
 
+from fastls.experiments.reporting.condense import show
 from fastls.paths import place, write_atomically
 
 WIDTH = 10.0  # inches, of a figure of four panels
 DIGITS = 6  # of what is drawn
 LINE = 150  # characters of the smallest print that fit into it
+LONG_TITLE = 20  # characters that leave room for a few words
 CAPTION = "caption"  # marks the text that `sign` prints
 _COLOURS = sns.color_palette("colorblind")
 # variant -> colour, line, marker
@@ -106,7 +108,7 @@ def plain_ticks(axes) -> None:
     for panel in axes:
         low, high = panel.get_ylim()
         panel.yaxis.set_major_locator(MaxNLocator(5) if high < 8 * low else LogLocator(subs=(1, 2, 5)))
-        panel.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+        panel.yaxis.set_major_formatter(lambda value, _: show(float(value)))
         panel.yaxis.set_minor_locator(NullLocator())
 
 
@@ -135,6 +137,7 @@ def save_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
     """
     for panel in figure.axes:
         round_drawn(panel)
+    say_log(figure)
     paths = []
     for suffix, metadata in (("pdf", {"CreationDate": None, "Producer": None}), ("png", {"Software": None})):
         content = BytesIO()
@@ -164,6 +167,20 @@ def show_figure(figure: Figure, name: str, folder: Path) -> None:
     for caption in captions:
         display(Markdown(caption.get_label().replace("\n", "  \n")))  # two spaces: a new line
     plt.close(figure)
+
+
+def say_log(figure: Figure) -> None:
+    """Add "(log scale)" to the label of every logarithmic axis that does not say it.
+
+    Where no panel has a label for y, the titles name what is drawn, and say it.
+    """
+    titled = not any(panel.get_ylabel() for panel in figure.axes)
+    for panel in figure.axes:
+        for axis, name in (("x", "xlabel"), ("y", "title" if titled else "ylabel")):
+            text = getattr(panel, f"get_{name}")()
+            if getattr(panel, f"get_{axis}scale")() == "log" and text and "log scale" not in text:
+                between = "\n" if name == "title" and len(text) > LONG_TITLE else " "
+                getattr(panel, f"set_{name}")(f"{text}{between}(log scale)")
 
 
 def round_drawn(panel: Axes) -> None:

@@ -15,8 +15,8 @@ from fastls.experiments.measuring.profile import Profile
 from fastls.experiments.measuring.timing import IN_TURN, METHODS, WARM_START, Timing
 from fastls.experiments.reporting.samples import read_samples, store_samples
 from fastls.experiments.studies.bert.encoder_share import ShareTiming
-from fastls.experiments.studies.beyond import gain
-from fastls.experiments.studies.beyond.gain import Watch
+from fastls.experiments.studies.beyond import gain_examples
+from fastls.experiments.studies.beyond.gain_examples import Watch
 from fastls.experiments.studies.cifar10.scaling import TaskScaling
 from fastls.experiments.training.config import Setting
 from fastls.experiments.training.store import RunStore
@@ -96,7 +96,7 @@ def test_the_key_of_a_timing_knows_how_it_warmed_up(monkeypatch):
 def test_the_key_of_watched_steps_knows_the_searches(monkeypatch):
     before = Watch(SETTING, steps=4, every=2).identity
     assert before["searches"]["FBLS+gain"]["beta"] == 0.3
-    monkeypatch.setattr(gain, "gain_run", partial(gain.gain_run, growth=2.0))
+    monkeypatch.setattr(gain_examples, "gain_run", partial(gain_examples.gain_run, growth=2.0))
     assert Watch(SETTING, steps=4, every=2).identity["searches"]["FBLS+gain"]["growth"] == 2.0
 
 

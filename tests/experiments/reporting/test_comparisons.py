@@ -38,12 +38,12 @@ def of_the_papers_length(runs) -> list[Run]:
 def test_claim_3_follows_the_numbers(fbls, verdict):
     row = claim_3(constant_step_runs(fbls=fbls, seeds=4))
     assert row.verdict == verdict and row.difference == pytest.approx(fbls - 0.4) and row.n == 4
-    assert "best step 0.1, the largest tried" in row.note
+    assert "best step 0.1, the largest of its grid" in row.note
 
 
 def test_claim_3_takes_the_best_step_among_those_asked_for():
     runs = constant_step_runs(sgd=(0.2, 0.1))
-    assert "best step 0.1, the largest tried" in claim_3(runs).note
+    assert "best step 0.1, the largest of its grid" in claim_3(runs).note
     row = claim_3(runs, steps=[0.01])
     assert "best step 0.01" in row.note and row.rival == "SGD, best of 1 steps" and row.theirs == pytest.approx(0.205)
 
@@ -108,6 +108,13 @@ def test_claim_4a_follows_the_numbers(fbls, verdict):
     row = compare_with_bls(to_frame(beta_runs(bls=0.8, fbls=fbls, seeds=4)), "MultiMNIST", "test_loss")
     assert row.verdict == verdict and row.n == 4 and row.difference == pytest.approx(fbls - 0.8)
     assert not row.votes and "3 epochs" in row.note
+
+
+@pytest.mark.parametrize(("betas", "votes"), [((0.1, 0.2, 0.3, 0.4), True), ((0.1, 0.4), False), ((0.1,), False)])
+def test_claim_4a_is_about_the_mean_over_all_betas_of_the_paper(betas, votes):
+    runs = of_the_papers_length(beta_runs(betas=betas))
+    row = compare_with_bls(to_frame(runs), "MultiMNIST", "test_loss")
+    assert row.votes == votes and ("at β = 0.1" in row.note) == (len(betas) == 1)
 
 
 def test_claim_4a_counts_a_divergence():

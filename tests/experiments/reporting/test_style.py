@@ -83,3 +83,20 @@ def test_a_page_shows_the_picture_and_its_caption_as_text(tmp_path, monkeypatch)
     assert (below.min() < 150) and (below[:3] == below[0, 0]).all()  # the print is below the cut, not on it
     assert np.array_equal(np.asarray(page.convert("RGB")), whole[: page.height])
     assert np.abs(whole.astype(int) - [230, 26, 51]).max(axis=2).min() <= 8 and (whole[0, 0] == 255).all()
+
+
+def test_a_logarithmic_axis_says_so_once(tmp_path):
+    figure, (left, right) = style.new_figure(2)
+    left.set(xscale="log", yscale="log", xlabel="step", title="loss")
+    right.set(yscale="log", title="passes through the encoder", xlabel="epoch")
+    for _ in range(2):
+        style.save_figure(figure, "one", tmp_path)
+    assert (left.get_xlabel(), left.get_title()) == ("step (log scale)", "loss (log scale)")
+    assert (right.get_xlabel(), right.get_title()) == ("epoch", "passes through the encoder\n(log scale)")
+    figure, (left, right) = style.new_figure(2)
+    left.set(yscale="log", ylabel="gap", title="one set")
+    right.set(yscale="log", title="another")
+    style.save_figure(figure, "two", tmp_path)
+    assert [panel.get_title() for panel in (left, right)] == ["one set", "another"]
+    assert left.get_ylabel() == "gap (log scale)"
+    plt.close("all")

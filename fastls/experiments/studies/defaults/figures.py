@@ -34,7 +34,7 @@ def draw_curves(entries: dict[str, pd.DataFrame], source: str) -> tuple[Figure, 
         style.whole_epochs(axes[:, column])
         axes[1][column].set_xlabel("epoch")
     for row in axes:
-        row[0].set_ylabel("test loss (log scale)")
+        row[0].set_ylabel("test loss")
     style.share_legend(figure, axes[0][0])
     style.sign(figure, source)
     return figure, pd.concat(drawn, ignore_index=True)
@@ -54,7 +54,7 @@ def draw_steps(entries: dict[str, pd.DataFrame], source: str) -> tuple[Figure, p
         look = {"color": colour, "linestyle": line, "marker": marker, "label": name}
         style.draw_with_band(panel, table["step_median"], table["step_p05"], table["step_p95"], look)
         drawn.append(table.reset_index().assign(dataset=name))
-    panel.set(xlabel="share of the training, middle of each epoch", ylabel="step size η (log scale)", yscale="log")
+    panel.set(xlabel="share of the training, middle of each epoch", ylabel="step size η", yscale="log")
     style.share_legend(figure, panel)
     style.sign(figure, source)
     return figure, pd.concat(drawn, ignore_index=True)

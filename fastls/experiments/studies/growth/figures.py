@@ -14,8 +14,8 @@ from fastls.experiments.training.store import Run
 
 LABELS = {
     "tasks": "tasks T",
-    "blocks": "blocks a stage of the encoder",
-    "width": "width of a decoder",
+    "blocks": "blocks a stage",
+    "width": "decoder width",
     "batch": "batch",
 }
 STYLES = {
@@ -39,13 +39,13 @@ def draw_growth(run: Run) -> Figure:
             means = part[part["method"] == method].groupby(name)[["ms", "peak_mb"]].agg(_geometric_mean)
             for panel, what in zip(column, means, strict=True):
                 panel.plot(means.index, means[what], label=method, **STYLES[method])
-        column[0].set(xscale="log", yscale="log", title=name_series(name, part))
-        column[1].set(yscale="log", xlabel=f"{LABELS[name]} (log scale)")
+        column[0].set(xscale="log", yscale="log")
+        column[1].set(yscale="log", xlabel=name_series(name, part))
         ticks = sorted(part[name].unique())
         column[1].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         column[1].minorticks_off()
-    axes[0, 0].set_ylabel("ms a step (log scale)")
-    axes[1, 0].set_ylabel("peak memory, MB (log scale)")
+    axes[0, 0].set_ylabel("ms a step")
+    axes[1, 0].set_ylabel("peak memory, MB")
     plain_ticks(axes.ravel())
     share_legend(figure, axes[0, 0])
     sign(figure, f"geometric means of n = {rows['round'].nunique()} rounds · {describe(run)}")

@@ -75,10 +75,12 @@ class Growth:
 
     def _measure(self) -> tuple[dict, list[dict]]:
         data = {"source": "noise", "description": f"random images of {self.side} × {self.side}", "fingerprint": "none"}
+        different = dict.fromkeys(size for _, sizes in self.series for size in sizes)
+        measured = {size: self._measure_size(size) for size in tqdm(different, desc="growth", unit="size")}
         rows = []
         for name, sizes in self.series:
-            for size in tqdm(sizes, desc=name, unit="size"):
-                rows += [{"varied": name} | asdict(size) | row for row in self._measure_size(size)]
+            for size in sizes:
+                rows += [{"varied": name} | asdict(size) | row for row in measured[size]]
         return {"data": data, "environment": describe_environment(self.device)}, rows
 
     def _measure_size(self, size: Size) -> list[dict]:
@@ -166,7 +168,7 @@ def make_growth(size: str, device: str) -> Growth:
     if size == "tiny":
         series = {"tasks": [Size(t, 1, 0, 2) for t in (1, 2)], "batch": [Size(2, 1, 0, batch) for batch in (2, 4)]}
         return _freeze(series, 32, 2, 4, device)
-    tasks, blocks, widths = (1, 2, 5, 10, 20, 40), (1, 2, 4, 8), (64, 256, 1024, 4096)
+    tasks, blocks, widths = (1, 2, 5, 10, 20, 40), (1, 2, 4), (64, 512, 4096)
     batches = (16, 64, 256) if size == "laptop" else (64, 256, 1024)
     base = batches[0]
     series = {
@@ -175,7 +177,7 @@ def make_growth(size: str, device: str) -> Growth:
         "width": [Size(width=w, batch=base) for w in widths],
         "batch": [Size(tasks=40, batch=b) for b in batches],
     }
-    return _freeze(series, 64, 5 if size == "laptop" else 20, 40 * base, device)
+    return _freeze(series, 64, 5 if size == "laptop" else 20, 20 * base, device)
 
 
 def _freeze(series: dict[str, list[Size]], *rest) -> Growth:

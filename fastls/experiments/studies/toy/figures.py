@@ -255,8 +255,8 @@ def draw_searches(frame: pd.DataFrame, table: pd.DataFrame, caption: str) -> tup
         row[0].set_ylabel(f"{method}\n{GAP_LABEL}")
         for panel in row[:3]:
             panel.set(yscale="log")
-        row[3].set(xscale="log", yscale="log", ylabel="cost in encoder passes")
-    for panel, title in zip(axes[-1], [*across.values(), "price of all decoders"], strict=True):
+        row[3].set(xscale="log", yscale="log", ylabel="cost")
+    for panel, title in zip(axes[-1], [*across.values(), "price of decoders"], strict=True):
         panel.set_xlabel(title)
     share_legend(figure, axes[0, 0])
     sign(figure, caption)

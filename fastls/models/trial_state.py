@@ -1,4 +1,7 @@
-"""What a trial must leave as it was, and find as the step found it: random generators, buffers, and the code's path."""
+"""What a trial must leave as it was, and find as the step found it.
+
+Random generators (dropout), buffers (the statistics of batch normalisation), and the path of the code.
+"""
 
 import random
 from contextlib import contextmanager

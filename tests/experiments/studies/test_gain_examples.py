@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import mse_loss
 
 from fastls import FBLS, MultiTaskModel
-from fastls.experiments.studies.beyond.gain import (
+from fastls.experiments.studies.beyond.gain_examples import (
     follow_curved_encoder,
     measure_cosine,
     watch_steps,

@@ -1,4 +1,7 @@
-"""What the gain of the encoder is good for and what it cannot see: two examples, and steps watched from outside."""
+"""What the gain of the encoder is good for and what it cannot see: two examples, and steps watched from outside.
+
+The gain itself is `StepRecord.gain`, computed in `fastls.algorithms.multitask_optimizer`.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
