@@ -120,6 +120,8 @@ def _bench(options: argparse.Namespace) -> int:
         raise ValueError(f"--record writes the table of all targets and needs all workloads, found {options.workload}.")
     folder, runs = (FIGURES, DATA / "runs") if options.record else (ROOT / "build", ROOT / "build" / "runs")
     names = BENCHMARKS if options.workload == "all" else tuple({options.workload} - {"growth"})
+    if options.workload == "growth" and options.tasks is not None:
+        raise ValueError("`tasks` can be chosen for cifar10 alone, found it with growth.")
     device = resolve_device(options.device)
     sources = RECORDED if options.record else {}
     tasks = {"cifar10": options.tasks} if options.workload == "all" else {options.workload: options.tasks}

@@ -32,8 +32,10 @@ def condense(table: pd.DataFrame, hidden: Sequence[str] = (), digits: int = 3) -
     Example:
         >>> wide = pd.DataFrame({"method": ["FBLS"], "ratio": [1.04], "low": [1.01], "high": [1.07], "n": [10]})
         >>> narrow, notes = condense(wide)
-        >>> narrow.to_dict("records"), notes
-        ([{'method': 'FBLS', 'ratio': '1.04 [1.01, 1.07]'}], ['n = 10 in every row.'])
+        >>> narrow.to_dict("records")
+        [{'method': 'FBLS', 'ratio': '1.04 [1.01, 1.07]'}]
+        >>> notes
+        ['n = 10 in every row. In brackets: the ends of an interval.']
     """
     narrow, notes = _fold_passes(_fold_intervals(table, digits)), []
     unknown = [name for name in hidden if name not in narrow]
@@ -45,11 +47,15 @@ def condense(table: pd.DataFrame, hidden: Sequence[str] = (), digits: int = 3) -
     if "diverged" in narrow and (narrow["diverged"] == 0).all():
         narrow.pop("diverged")
         notes.append("No run diverged.")
+    if any(name.split(",")[0] == LOW for name in table):
+        notes.append("In brackets: the ends of an interval.")
+    if {f"{part} passes" for part in PASSES} & (set(narrow) - set(table)):
+        notes.append("Passes: forward + backward.")
     wide = [name for name in narrow if name not in COUNTS]
     if len(wide) > MOST_COLUMNS:
         raise ValueError(
-            f"A page shows {MOST_COLUMNS} columns at most, found {len(wide)}: {wide}. Name those that the CSV alone "
-            "shall have as `hidden`."
+            f"A page shows {MOST_COLUMNS} columns at most, beside {' and '.join(COUNTS)}, found {len(wide)}: {wide}. "
+            "Name those that the CSV alone shall have as `hidden`."
         )
     return narrow, [" ".join(notes)] if notes else []
 
@@ -59,7 +65,10 @@ def _fold_intervals(table: pd.DataFrame, digits: int) -> pd.DataFrame:
     for low in [name for name in table if name == LOW or name.startswith(f"{LOW}, ")]:
         suffix = low.removeprefix(LOW)  # "" or ", X"
         high, named = HIGH + suffix, suffix.removeprefix(", ")
-        base = named if named in table else table.columns[table.columns.get_loc(low) - 1]
+        before = table.columns[table.columns.get_loc(low) - 1]
+        base = named if named in table else before
+        if not base.endswith(named):
+            raise ValueError(f"{low!r} must stand behind the column whose interval it is, found {base!r} before it.")
         cells = zip(table[base], table[low], table[high], strict=True)
         narrow[base] = [_join(value, *ends, digits) for value, *ends in cells]
         narrow = narrow.drop(columns=[low, high])
@@ -86,11 +95,12 @@ def show(value, digits: int = 3) -> str:
     """A cell: so many significant digits, all before the point; a dash for what is missing.
 
     Example:
-        >>> show(0.12345), show(3190.4), show(2e-7), show(None), show("SGD")
-        ('0.123', '3,190', '2e-07', '–', 'SGD')
+        >>> show(0.12345), show(3190.4), show(999.6), show(2e-7), show(None), show("SGD")
+        ('0.123', '3,190', '1,000', '2e-07', '–', 'SGD')
     """
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return "–"
     if not isinstance(value, float):
         return str(value)
-    return f"{value:,.0f}" if 10**digits <= abs(value) < 1e9 else f"{value:.{digits}g}"
+    size = abs(float(f"{value:.{digits}g}"))
+    return f"{value:,.0f}" if 10**digits <= size < 1e9 else f"{value:.{digits}g}"

@@ -108,7 +108,7 @@ def write_table(
     narrow, more = condense(table, hidden, digits) if shown is None else (shown, [])
     notes = [*notes, *more]
     if shown is None and len(narrow.columns) < len(table.columns):
-        notes.append(f"In brackets: the ends of an interval. All columns: `{name}.csv`.")
+        notes.append(f"All columns: `{name}.csv`.")
     text = format_table(narrow, notes, f"# {title}", digits) + "\n"
     write_atomically(place(folder, f"{name}.md"), text)
     write_atomically(place(folder, f"{name}.csv"), table.to_csv(index=False, float_format="%.6g"))

@@ -1,8 +1,8 @@
 """Runs on other machines: a running Dask cluster trains them, and this process stores their rows.
 
 Workers need fastls, the data sets and nothing of this machine's disk. A run comes back whole; one whose worker dies
-begins again on another worker. Runs have their keys as names on the cluster, so that two clients share a run that both
-want.
+begins again on another worker, and so does one that is half-done here. Runs have their keys as names on the cluster,
+so that two clients with the same code share a run that both want.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,18 @@ import torch
 from fastls.experiments.training.config import RunConfig
 from fastls.experiments.training.store import Run, RunStore, compute_key
 from fastls.experiments.training.training import execute
-from fastls.paths import ROOT
+
+
+def _digest_source() -> str:
+    """Sixteen hexadecimal digits of the sha256 of the package's source: two processes with the same train the same."""
+    package = Path(__file__).parents[2]
+    digest = sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+SOURCE = _digest_source()  # of what this process has imported, whatever becomes of the files
 
 
 class ClusterError(RuntimeError):
@@ -31,7 +42,7 @@ def execute_on_cluster(
         configs: the runs.
         store: where their rows are kept, on this machine.
         address: of the scheduler, such as "tcp://10.0.0.1:8786".
-        on_epochs: called with a run's number of epochs once it is stored.
+        on_epochs: called with the number of epochs that the store lacked, once a run is stored.
 
     Returns:
         What the runs that failed raised; all others are stored.
@@ -45,7 +56,7 @@ def execute_on_cluster(
     try:
         from distributed import Client, as_completed
     except ModuleNotFoundError as error:
-        raise ClusterError("--scheduler needs the package distributed: pip install 'fastls[cluster]'.") from error
+        raise ClusterError("--scheduler needs distributed: pip install -e '.[cluster]' in the clone.") from error
     try:
         client = Client(address, timeout="10s")
     except OSError as error:
@@ -54,9 +65,8 @@ def execute_on_cluster(
     with client:
         if not client.scheduler_info()["workers"]:
             raise ClusterError(f"The cluster at {address} must have a worker, found none: `dask worker {address}`.")
-        source = digest_source()
         futures = {
-            client.submit(_train, config, source, key=f"{config.label}-{compute_key(config.identity)}"): config
+            client.submit(_train, config, SOURCE, key=f"{config.label}-{compute_key(config.identity)}-{SOURCE}"): config
             for config in configs
         }
         for future in as_completed(futures):
@@ -64,16 +74,11 @@ def execute_on_cluster(
             if failure := future.exception():
                 failures.append(failure)
                 continue
-            run = future.result()
+            run, stored = future.result(), store.load(config.label, config.identity)
             store.save(config.label, config.identity, run.header, run.rows)
-            on_epochs(config.epochs)
+            store.path(config.label, config.identity).with_suffix(".checkpoint").unlink(missing_ok=True)
+            on_epochs(config.epochs - (len(stored.rows) if stored else 0))
     return failures
-
-
-def digest_source() -> str:
-    """Sixteen hexadecimal digits of the sha256 of the package's source: two machines with the same train the same."""
-    files = sorted((ROOT / "fastls").rglob("*.py"))
-    return sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def _train(config: RunConfig, source: str) -> Run:
@@ -82,8 +87,10 @@ def _train(config: RunConfig, source: str) -> Run:
 
     if get_worker().state.nthreads != 1:
         raise ClusterError("A worker must have one thread, since torch's generators belong to all: use --nthreads 1.")
-    if digest_source() != source:
-        raise ClusterError(f"{get_worker().address} must have the fastls of this machine, found another: update it.")
+    if SOURCE != source:
+        raise ClusterError(
+            f"{get_worker().address} must run the fastls of this machine, found another: update it and restart it."
+        )
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
         return execute(config, RunStore(Path(folder)))

@@ -117,6 +117,12 @@ def test_claim_4a_is_about_the_mean_over_all_betas_of_the_paper(betas, votes):
     assert row.votes == votes and ("at β = 0.1" in row.note) == (len(betas) == 1)
 
 
+def test_claim_4a_does_not_vote_where_a_method_lacks_a_beta():
+    runs = of_the_papers_length(beta_runs(betas=(0.1, 0.2, 0.3, 0.4)))
+    lacking = [run for run in runs if not (run.config["method"] == "BLS" and run.config["beta"] == 0.3)]
+    assert not compare_with_bls(to_frame(lacking), "MultiMNIST", "test_loss").votes
+
+
 def test_claim_4a_counts_a_divergence():
     runs = beta_runs(fbls=0.1) + [make_run("FBLS", 1.0, 0, 0.1, diverged=True, **(SEARCH | {"beta": 0.2}))]
     row = compare_with_bls(to_frame(runs), "MultiMNIST", "test_loss")

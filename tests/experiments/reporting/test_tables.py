@@ -81,7 +81,7 @@ def test_tables_are_written_for_people_and_for_programs(tmp_path):
 
 def test_a_page_shows_large_numbers_in_full_and_eight_columns_at_most(tmp_path):
     wide = pd.DataFrame({f"c{i}": [1.0] for i in range(9)})
-    with pytest.raises(ValueError, match="8 columns at most, found 9"):
+    with pytest.raises(ValueError, match="8 columns at most, beside n and diverged, found 9"):
         tables.write_table(wide, "wide", tmp_path, "Wide", [])
     with pytest.raises(ValueError, match=r"`hidden` names \['c9'\]"):
         tables.write_table(wide, "wide", tmp_path, "Wide", [], hidden=("c9",))
@@ -101,6 +101,11 @@ def test_a_page_shows_large_numbers_in_full_and_eight_columns_at_most(tmp_path):
     assert "| ms | encoder passes | diverged |" in page and "| 3,190 [3,000, 3,400] | 1 + 3 | 0 |" in page
     assert "| 12 | 1 + 1 | 1 |" in page and "n = 6 in every row." in page and "`timed.csv`" in page
     assert list(pd.read_csv(tmp_path / "timed.csv")) == list(timed)
+    assert "In brackets" in page and "Passes: forward + backward." in page
+    fewer = tables.write_table(timed[["ms"]].assign(n=2), "fewer", tmp_path, "Fewer", [])
+    assert "In brackets" not in fewer and "Passes" not in fewer
+    with pytest.raises(ValueError, match="'low, ratio' must stand behind the column whose interval it is, found 'ms'"):
+        tables.write_table(timed.rename(columns={"low, ms": "low, ratio"}), "wrong", tmp_path, "Wrong", [])
 
 
 @pytest.mark.parametrize("path", sorted(FIGURES.rglob("*.md")), ids=lambda path: path.stem)

@@ -69,6 +69,25 @@ def test_a_worker_that_dies_costs_its_unfinished_run_alone(store, running, monke
     assert {path.suffix for path in store.root.iterdir()} == {".jsonl"}  # nothing half-written
 
 
+def test_a_run_that_is_half_done_here_begins_again_there(store, monkeypatch):
+    """And leaves no checkpoint; the bar gets the epochs that were lacking."""
+    config, ticks = replace(SHORT[0], epochs=3, seed=3), []
+
+    class Stop(Exception):
+        pass
+
+    def stop():
+        raise Stop
+
+    with pytest.raises(Stop):
+        execute(config, store, on_epoch=stop)
+    assert {path.suffix for path in store.root.iterdir()} == {".jsonl", ".checkpoint"}
+    failures = cluster.execute_on_cluster([config], store, os.environ[SCHEDULER], ticks.append)
+    assert failures == [] and ticks == [2]
+    assert {path.suffix for path in store.root.iterdir()} == {".jsonl"}
+    assert len(store.load(config.label, config.identity).rows) == 3
+
+
 def test_a_run_that_fails_does_not_keep_the_others(store):
     bad = replace(SWEEP.run("SGD", 0.05, seed=0), direction="no-such-direction")
     with pytest.raises(ValueError, match="no-such-direction"):
@@ -77,8 +96,8 @@ def test_a_run_that_fails_does_not_keep_the_others(store):
 
 
 def test_a_worker_with_other_code_is_refused(store, monkeypatch):
-    monkeypatch.setattr(cluster, "digest_source", lambda: "0" * 16)
-    with pytest.raises(ClusterError, match="must have the fastls of this machine"):
+    monkeypatch.setattr(cluster, "SOURCE", "0" * 16)
+    with pytest.raises(ClusterError, match="must run the fastls of this machine"):
         run_all([SWEEP.run("EqualWeight", 0.2, seed=0)], store)
 
 

@@ -6,8 +6,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
+from fastls.experiments.reporting.condense import show
 from fastls.experiments.reporting.frames import provenance
-from fastls.experiments.reporting.intervals import ratio_interval
+from fastls.experiments.reporting.intervals import mean_interval, ratio_interval
 from fastls.experiments.reporting.style import WIDTH, line_style, plain_ticks, share_legend, sign, use_style
 from fastls.experiments.studies.growth.growth import LATENT, METHODS, PEER, PLAIN, WARM
 from fastls.experiments.training.store import Run
@@ -21,22 +22,22 @@ LABELS = {
 STYLES = {
     PLAIN: {"color": "black", "linestyle": (0, (1, 1)), "marker": "x", "markersize": 4, "linewidth": 1.5},
     WARM: {"color": "#00523b", "linestyle": "--", "marker": "P", "markersize": 4, "linewidth": 1.5},
-    PEER: line_style("BLS"),
+    PEER: {"color": "#ca9161", "linestyle": "-.", "marker": "s", "markersize": 4, "linewidth": 1.5},
     "EqualWeight": line_style("EqualWeight") | {"linestyle": "-"},
     "FBLS": line_style("FBLS"),
 }
 
 
 def draw_growth(run: Run) -> Figure:
-    """Milliseconds a step above and peak memory below, a column for what grows; all axes logarithmic."""
-    rows = pd.DataFrame(run.rows)
+    """Time over that of plain PyTorch above and peak memory below, a column for what grows; all axes logarithmic."""
+    rows = with_ratios(run)
     varied = list(dict.fromkeys(rows["varied"]))
     use_style()
     figure, axes = plt.subplots(2, len(varied), figsize=(WIDTH, 5.0), sharex="col", squeeze=False)
     for column, name in zip(axes.T, varied, strict=True):
         part = rows[rows["varied"] == name]
         for method in METHODS:
-            means = part[part["method"] == method].groupby(name)[["ms", "peak_mb"]].agg(_geometric_mean)
+            means = part[part["method"] == method].groupby(name)[["ratio", "peak_mb"]].agg(_geometric_mean)
             for panel, what in zip(column, means, strict=True):
                 panel.plot(means.index, means[what], label=method, **STYLES[method])
         column[0].set(xscale="log", yscale="log")
@@ -44,12 +45,23 @@ def draw_growth(run: Run) -> Figure:
         ticks = sorted(part[name].unique())
         column[1].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         column[1].minorticks_off()
-    axes[0, 0].set_ylabel("ms a step")
+    axes[0, 0].set_ylabel("time / plain PyTorch's")
     axes[1, 0].set_ylabel("peak memory, MB")
     plain_ticks(axes.ravel())
     share_legend(figure, axes[0, 0])
-    sign(figure, f"geometric means of n = {rows['round'].nunique()} rounds · {describe(run)}")
+    sign(figure, f"ratios within n = {rows['round'].nunique()} rounds, geometric means · {describe(run)}")
     return figure
+
+
+def with_ratios(run: Run) -> pd.DataFrame:
+    """The rows, with ``ratio``: the time of a step over that of plain PyTorch of the same size and round.
+
+    Methods take turns, sizes do not: a machine that slows down in between changes milliseconds, but no ratio.
+    """
+    rows = pd.DataFrame(run.rows)
+    at = ["varied", "tasks", "blocks", "width", "batch", "round"]
+    plain = rows[rows["method"] == PLAIN].set_index(at)["ms"]
+    return rows.assign(ratio=rows["ms"].to_numpy() / plain.loc[pd.MultiIndex.from_frame(rows[at])].to_numpy())
 
 
 def name_series(varied: str, rows: pd.DataFrame) -> str:
@@ -63,53 +75,58 @@ def _geometric_mean(values: pd.Series) -> float:
 
 def describe(run: Run) -> str:
     """Where the numbers come from."""
-    most = run.config["peer_at_most"]
+    batch, most = run.config["batch_size"], run.config["peer_at_most"]
     model = f"ResNet, z of {LATENT} numbers, linear decoders where nothing else is said"
-    return f"{model} · {provenance([run])} where it does not grow · {PEER} up to T × batch = {most:,}"
+    limits = f"batch {batch} where it does not grow; {PEER} up to T × batch = {most:,}"
+    return f"{model} · {limits} · {provenance([run])}"
 
 
 def tabulate_growth(run: Run) -> pd.DataFrame:
-    """A row per series and method: from where to where, ms at both ends, log-log slopes of ms and of peak memory.
+    """A row per series and method: times over plain PyTorch's at the smallest and largest size, and how they grow.
 
-    ``/ plain PyTorch`` is the ratio of times at the largest size that the method was measured at, round by round.
+    ``slope`` is that of the logarithm of the ratio against the logarithm of the size, round by round, with its
+    interval; ``slope of memory`` that of peak memory itself.
     """
-    rows, table = pd.DataFrame(run.rows), []
+    rows, table = with_ratios(run), []
     for name, part in rows.groupby("varied", sort=False):
-        plain = part[part["method"] == PLAIN].set_index([name, "round"])["ms"]
         for method, own in part.groupby("method", sort=False):
+            ratios = own.pivot(index="round", columns=name, values="ratio")
             means = own.groupby(name)[["ms", "peak_mb"]].agg(_geometric_mean)
-            first, last = means.index[[0, -1]]
-            slope, memory = (stats.linregress(np.log(means.index), np.log(means[what])).slope for what in means)
-            ratio, low, high = ratio_interval(own[own[name] == last].set_index("round")["ms"] / plain[last])
-            table.append(
-                {
-                    "grows": f"{name_series(name, part)}: {first:g} to {last:g}",
-                    "method": method,
-                    "ms": f"{means['ms'].iloc[0]:,.0f} to {means['ms'].iloc[-1]:,.0f}",
-                    "slope": slope,
-                    "/ plain PyTorch": ratio,
-                    "low, / plain PyTorch": low,
-                    "high, / plain PyTorch": high,
-                    "peak MB": f"{means['peak_mb'].iloc[0]:,.0f} to {means['peak_mb'].iloc[-1]:,.0f}",
-                    "slope of memory": memory,
-                    "trials": own["trials"].mean(),
-                    "n": own["round"].nunique(),
-                }
-            )
+            line = {"grows": f"{name_series(name, part)}: {means.index[0]:g} to {means.index[-1]:g}", "method": method}
+            line["ms"] = " to ".join(show(float(ms)) for ms in means["ms"].iloc[[0, -1]])
+            for label, values in (("at first", ratios.iloc[:, 0]), ("at last", ratios.iloc[:, -1])):
+                line |= _interval(f"{label} / plain", ratio_interval(values))
+            slopes = [_slope(ratios.columns, values) for values in ratios.to_numpy()]
+            line |= _interval("slope", mean_interval(slopes))
+            line["peak MB"] = " to ".join(show(float(peak)) for peak in means["peak_mb"].iloc[[0, -1]])
+            line["slope of memory"] = round(_slope(means.index, means["peak_mb"]), 3)
+            table.append(line | {"trials": own["trials"].mean(), "n": len(ratios)})
     return pd.DataFrame(table)
 
 
-def compare_at_most_tasks(run: Run) -> tuple[int, dict[str, tuple], dict[str, float]]:
-    """At the largest T × batch: T, and FBLS and its warm start over EqualWeight: ratio, interval, n; and peak memory.
+def _slope(sizes, values) -> float:
+    return stats.linregress(np.log(np.asarray(sizes, dtype=float)), np.log(values)).slope
 
-    The memory that counts is what is beyond one block of T × |z| numbers, which every latent method holds.
+
+def _interval(name: str, ends: tuple[float, float, float]) -> dict[str, float]:
+    value, low, high = ends
+    return {name: value, f"low, {name}": low, f"high, {name}": high}
+
+
+def compare_at_most_tasks(run: Run) -> list[tuple[str, tuple, float]]:
+    """FBLS and its warm start over EqualWeight at the largest T, for every batch there.
+
+    Returns:
+        Name, ratio of times with its interval and n, ratio of peak memory.
     """
     rows = pd.DataFrame(run.rows)
-    rows = rows[rows["tasks"] * rows["batch"] == (rows["tasks"] * rows["batch"]).max()]
-    ms = rows.pivot(index="round", columns="method", values="ms")
-    peaks = rows.groupby("method")["peak_mb"].first()
-    tasks = int(rows["tasks"].iloc[0])
-    block = 4e-6 * LATENT * tasks * float(rows["batch"].iloc[0])
-    methods = ("FBLS", WARM)
-    ratios = {name: (*ratio_interval(ms[name] / ms["EqualWeight"]), len(ms)) for name in methods}
-    return tasks, ratios, {name: (peaks[name] - block) / peaks["EqualWeight"] for name in methods}
+    rows = rows[(rows["varied"] == "batch") & (rows["tasks"] == rows["tasks"].max())]
+    compared = []
+    for batch, part in rows.groupby("batch"):
+        ms = part.pivot(index="round", columns="method", values="ms")
+        peaks = part.groupby("method")["peak_mb"].first()
+        for method in ("FBLS", WARM):
+            name = f"{method} / EqualWeight, T = {part['tasks'].iloc[0]}, batch {batch}"
+            ratio = (*ratio_interval(ms[method] / ms["EqualWeight"]), len(ms))
+            compared.append((name, ratio, peaks[method] / peaks["EqualWeight"]))
+    return compared

@@ -23,7 +23,8 @@ from fastls.experiments.reporting.style import (
 from fastls.experiments.studies.toy.toy import THETA, TOLERANCE, Toy, losses_at, weigh_passes
 
 _COLOURS = sns.color_palette("colorblind")
-TASK_STYLES = [(_COLOURS[0], "solid"), (_COLOURS[4], "dashed"), (_COLOURS[5], "dotted")]
+# of a task: pale, beside trajectories that have the strong colours
+CONTOUR_STYLES = [(_COLOURS[0], "solid"), (_COLOURS[4], "dashed"), (_COLOURS[5], "dotted")]
 SEARCH_STYLES = {
     "Backtracking": {"color": _COLOURS[0], "linestyle": "-", "marker": "o"},
     "Backtracking, γ = 0.1": {"color": _COLOURS[9], "linestyle": ":", "marker": "x"},
@@ -50,7 +51,7 @@ def _draw_plane(panel, toy: Toy, x: tuple[float, float], y: tuple[float, float])
     """Contours of every loss over θ and the Pareto set, as a curve or an area."""
     X, Y = np.meshgrid(np.linspace(*x, 101), np.linspace(*y, 101))
     losses = losses_at(toy, torch.from_numpy(np.stack([X.ravel(), Y.ravel()], axis=1)))
-    for loss, (colour, line) in zip(losses.T.numpy(), TASK_STYLES, strict=False):
+    for loss, (colour, line) in zip(losses.T.numpy(), CONTOUR_STYLES, strict=False):
         levels = np.quantile(loss, [0.03, 0.12, 0.3, 0.6])
         panel.contour(X, Y, loss.reshape(X.shape), levels, colors=[colour], linestyles=line, linewidths=0.8, alpha=0.8)
     pareto = toy.to_theta(toy.pareto_z)
@@ -74,7 +75,7 @@ def _plane_legend(
     """One legend above all panels for contours, Pareto set and ends of runs."""
     handles = [
         Line2D([], [], color=colour, linestyle=line, label=f"contours of $L_{t}$")
-        for t, (colour, line) in enumerate(TASK_STYLES[:tasks], 1)
+        for t, (colour, line) in enumerate(CONTOUR_STYLES[:tasks], 1)
     ]
     handles.append(Line2D([], [], color="0.45", linewidth=3, label=set_label))
     handles += [Line2D([], [], linestyle="", label=name, **OUTCOMES[name]) for name in OUTCOMES if name in outcomes]
