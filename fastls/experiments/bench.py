@@ -5,7 +5,7 @@ take the same batches in turn, see `fastls.experiments.measuring.timing`; the ta
 should be.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +25,7 @@ from fastls.experiments.measuring.timing import (
     Timing,
 )
 from fastls.experiments.reporting.frames import provenance
-from fastls.experiments.reporting.intervals import ratio_interval
+from fastls.experiments.reporting.intervals import name_interval, ratio_interval
 from fastls.experiments.reporting.style import save_figure
 from fastls.experiments.reporting.tables import seconds_by_round, to_markdown, write_table
 from fastls.experiments.studies.growth import figures as growth_figures
@@ -124,17 +124,12 @@ def compare_steps(timing: Run, memory: Run) -> pd.DataFrame:
     for method in dict.fromkeys(rows["method"]):
         row = {"method": method}
         scale = 1000 / rows["steps"].iloc[0]
-        row |= _interval("ms a step", scale * seconds[method])
-        row |= _interval("/ EqualWeight", seconds[method] / seconds["EqualWeight"])
-        row |= _interval("/ SGD", seconds[method] / seconds["SGD"])
+        row |= name_interval("ms a step", ratio_interval(scale * seconds[method]))
+        row |= name_interval("/ EqualWeight", ratio_interval(seconds[method] / seconds["EqualWeight"]))
+        row |= name_interval("/ SGD", ratio_interval(seconds[method] / seconds["SGD"]))
         row |= {"n": len(seconds)} | counted.loc[method].to_dict()
         table.append(row | {"peak MB": peaks[method], "memory / EqualWeight": peaks[method] / peaks["EqualWeight"]})
     return pd.DataFrame(table)
-
-
-def _interval(name: str, values: Sequence[float]) -> dict:
-    mean, low, high = ratio_interval(values)
-    return {name: mean, f"low, {name}": low, f"high, {name}": high}
 
 
 def judge_targets(workload: str, timing: Run, memory: Run) -> list[dict]:

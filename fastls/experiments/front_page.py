@@ -51,20 +51,6 @@ WHY = {
 SHORT = {
     ("1", Verdict.CONDITION): "where the encoder is most of a step",
     ("3", Verdict.CONDITION): "with a decaying bound, and not in test loss",
-    ("4a", Verdict.UNTESTED): "The claim is about the mean over four β. After a fifth of the epochs FBLS is ahead in "
-    "that mean in three of four metrics; its test loss is undecided. At β = 0.1, the one β that was run for all 100 "
-    "epochs, BLS ends lower in all four metrics. Both are shown beside.",
-    ("4b", Verdict.FAILS): "FBLS is faster by far more than 36 %. The ratio follows the number of trials of BLS, which "
-    "depends on γ; the paper does not give γ.",
-    ("5", Verdict.FAILS): "After 100 epochs a part of the searches still shortens the step: more of them, the larger β "
-    "is. At β = 0.1 the median step is the bound.",
-    ("6", Verdict.FAILS): "The proof takes the step in θ for the step in z. With z = cθ and c = √2 the iterates "
-    "alternate for ever between two points that are not stationary.",
-}
-# The verdict in a few words more, where the word alone would mislead.
-SHORT = {
-    ("1", Verdict.CONDITION): "where the encoder is most of a step",
-    ("3", Verdict.CONDITION): "with a decaying bound, and not in test loss",
     ("4a", Verdict.UNTESTED): "at β = 0.1 alone BLS ends lower",
     ("5", Verdict.FAILS): "many searches still shorten it",
     ("6", Verdict.FAILS): "one counterexample refutes a theorem",

@@ -63,3 +63,8 @@ def timing_run(seconds: dict[str, float], rounds=4) -> Run:
     ]
     config = {"dataset": "multimnist", "n_train": 512, "rounds": rounds, "device": "cpu"}
     return Run(HEADER | {"config": config}, tuple(rows))
+
+
+def without_seconds(run: Run) -> list[dict]:
+    """The rows, but for what differs from time to time."""
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in run.rows]

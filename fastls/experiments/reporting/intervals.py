@@ -91,6 +91,12 @@ def ratio_interval(ratios: Sequence[float]) -> tuple[float, float, float]:
     return float(np.exp(mean)), float(np.exp(low)), float(np.exp(high))
 
 
+def name_interval(name: str, ends: tuple[float, float, float]) -> dict[str, float]:
+    """The columns of a table for a value and the ends of its interval, as `condense` folds them."""
+    value, low, high = ends
+    return {name: value, f"low, {name}": low, f"high, {name}": high}
+
+
 def adjust_holm(chances: Sequence[float]) -> list[float]:
     """p-values of several tests, corrected so that one false decision among all is as unlikely as `LEVEL` says.
 

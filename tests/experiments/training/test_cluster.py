@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from synthetic import without_seconds
 
 from fastls.environment import SCHEDULER
 from fastls.experiments.training import cluster
@@ -31,10 +32,6 @@ def running():
 def store(tmp_path, monkeypatch, running) -> RunStore:
     monkeypatch.setenv(SCHEDULER, running.scheduler_address)
     return RunStore(tmp_path / "runs")
-
-
-def without_seconds(run) -> list[dict]:
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in run.rows]
 
 
 def test_a_cluster_makes_the_rows_of_this_process(store, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from synthetic import without_seconds
 
 from fastls.environment import usable_cores
 from fastls.experiments.training import parallel
@@ -48,10 +49,6 @@ def executed(monkeypatch) -> list[RunConfig]:
 
     monkeypatch.setattr(parallel, "execute", record)
     return configs
-
-
-def without_seconds(run) -> list[dict]:
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in run.rows]
 
 
 def test_two_processes_make_the_rows_of_one(tmp_path, executed, monkeypatch):

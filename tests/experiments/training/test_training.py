@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from synthetic import without_seconds
 
 from fastls import StepRecord
 from fastls.algorithms.spaces import Passes
@@ -62,10 +63,6 @@ def uninterrupted(tmp_path_factory):
     """Rows of a configuration, trained in one go; each at most once."""
     store = RunStore(tmp_path_factory.mktemp("uninterrupted"))
     return lambda config: execute(config, store)
-
-
-def without_seconds(run) -> list[dict]:
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in run.rows]
 
 
 def checkpoint_of(config: RunConfig, store: RunStore):

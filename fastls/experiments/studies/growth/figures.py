@@ -8,7 +8,7 @@ from scipy import stats
 
 from fastls.experiments.reporting.condense import show
 from fastls.experiments.reporting.frames import provenance
-from fastls.experiments.reporting.intervals import mean_interval, ratio_interval
+from fastls.experiments.reporting.intervals import mean_interval, name_interval, ratio_interval
 from fastls.experiments.reporting.style import WIDTH, line_style, plain_ticks, share_legend, sign, use_style
 from fastls.experiments.studies.growth.growth import LATENT, METHODS, PEER, PLAIN, WARM
 from fastls.experiments.training.store import Run
@@ -37,7 +37,7 @@ def draw_growth(run: Run) -> Figure:
     for column, name in zip(axes.T, varied, strict=True):
         part = rows[rows["varied"] == name]
         for method in METHODS:
-            means = part[part["method"] == method].groupby(name)[["ratio", "peak_mb"]].agg(_geometric_mean)
+            means = part[part["method"] == method].groupby(name)[["ratio", "peak_mb"]].agg(stats.gmean)
             for panel, what in zip(column, means, strict=True):
                 panel.plot(means.index, means[what], label=method, **STYLES[method])
         column[0].set(xscale="log", yscale="log")
@@ -69,10 +69,6 @@ def name_series(varied: str, rows: pd.DataFrame) -> str:
     return LABELS[varied] if varied == "tasks" else f"{LABELS[varied]}, T = {rows['tasks'].iloc[0]}"
 
 
-def _geometric_mean(values: pd.Series) -> float:
-    return float(np.exp(np.log(values).mean()))
-
-
 def describe(run: Run) -> str:
     """Where the numbers come from."""
     batch, most = run.config["batch_size"], run.config["peer_at_most"]
@@ -91,13 +87,13 @@ def tabulate_growth(run: Run) -> pd.DataFrame:
     for name, part in rows.groupby("varied", sort=False):
         for method, own in part.groupby("method", sort=False):
             ratios = own.pivot(index="round", columns=name, values="ratio")
-            means = own.groupby(name)[["ms", "peak_mb"]].agg(_geometric_mean)
+            means = own.groupby(name)[["ms", "peak_mb"]].agg(stats.gmean)
             line = {"grows": f"{name_series(name, part)}: {means.index[0]:g} to {means.index[-1]:g}", "method": method}
             line["ms"] = " to ".join(show(float(ms)) for ms in means["ms"].iloc[[0, -1]])
             for label, values in (("at first", ratios.iloc[:, 0]), ("at last", ratios.iloc[:, -1])):
-                line |= _interval(f"{label} / plain", ratio_interval(values))
+                line |= name_interval(f"{label} / plain", ratio_interval(values))
             slopes = [_slope(ratios.columns, values) for values in ratios.to_numpy()]
-            line |= _interval("slope", mean_interval(slopes))
+            line |= name_interval("slope", mean_interval(slopes))
             line["peak MB"] = " to ".join(show(float(peak)) for peak in means["peak_mb"].iloc[[0, -1]])
             line["slope of memory"] = round(_slope(means.index, means["peak_mb"]), 3)
             table.append(line | {"trials": own["trials"].mean(), "n": len(ratios)})
@@ -106,11 +102,6 @@ def tabulate_growth(run: Run) -> pd.DataFrame:
 
 def _slope(sizes, values) -> float:
     return stats.linregress(np.log(np.asarray(sizes, dtype=float)), np.log(values)).slope
-
-
-def _interval(name: str, ends: tuple[float, float, float]) -> dict[str, float]:
-    value, low, high = ends
-    return {name: value, f"low, {name}": low, f"high, {name}": high}
 
 
 def compare_at_most_tasks(run: Run) -> list[tuple[str, tuple, float]]:
