@@ -25,9 +25,9 @@
 # [Open in Colab](https://colab.research.google.com/github/OWNER/fastls/blob/main/notebooks/01_theory.ipynb) to run it without installing.
 
 # %% tags=["parameters"]
-sweep_points = 31  # encoder factors c of the gain sweep
+sweep_points = 16  # encoder factors c of the gain sweep
 sweep_steps = 50  # steps of each method in the sweep
-random_encoders = 300  # random Jacobians for each width of the encoder
+random_encoders = 100  # random Jacobians for each width of the encoder
 device = "auto"  # "cpu", "cuda" or "auto"; everything here is tiny and stays on the CPU
 jobs = 1  # training runs at once; none here
 runs_dir = "build/quick/runs"  # where runs are kept, from the root of the repository; none here

@@ -267,7 +267,7 @@ display(
 # β = 0.3, starts each search at 1.1 times its last step, and has no bound but a guard at 1000.
 
 # %%
-runs = {name: beyond.run_comparison(sweep, store, jobs) for name, sweep in sweeps.items()}
+runs = beyond.run_comparisons(sweeps, store, jobs)
 epochs = {name: frames.to_frame(some) for name, some in runs.items()}
 source_line = "\n".join(f"{beyond_figures.TITLES[name]}: {frames.provenance(some)}" for name, some in runs.items())
 n_line = (
@@ -388,7 +388,7 @@ display(Markdown(tables.write_table(cost, "ours-beyond-cost", folder, title, not
 
 # %%
 varied = beyond.sensitivity_runs(small, bounds, betas, batch_sizes, latent_scales)
-made = {name: parallel.run_all(configs, store, jobs) for name, configs in varied.items()}
+made = parallel.run_groups(varied, store, jobs)
 parts = {name: frames.to_frame(some) for name, some in made.items()}
 parts["latent_scale"] = beyond.with_latent_scale(parts["latent_scale"])
 origin = (

@@ -192,7 +192,8 @@ print(tables.to_markdown(slopes))
 # weights, in which the $n$-th step has weight $9/(n+9)$. **FBLS+gain** is the search of notebook 07 without a metric.
 
 # %%
-runs = {name: parallel.run_all(comparison.default_runs(sweep), store, jobs) for name, sweep in sweeps.items()}
+compared = {name: comparison.default_runs(sweep) for name, sweep in sweeps.items()}
+runs = parallel.run_groups(compared, store, jobs)
 entries = {name: comparison.to_entries(some) for name, some in runs.items()}
 source_line = "\n".join(f"{name}: {frames.provenance(some)}" for name, some in runs.items())
 n_line = f"Mean and range over {seeds} seed{'s' * (seeds > 1)}."

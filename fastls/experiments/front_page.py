@@ -52,6 +52,7 @@ SHORT = {
     ("1", Verdict.CONDITION): "where the encoder is most of a step",
     ("3", Verdict.CONDITION): "with a decaying bound, and not in test loss",
     ("4a", Verdict.UNTESTED): "at β = 0.1 alone BLS ends lower",
+    ("4b", Verdict.FAILS): "it is faster by far more",
     ("5", Verdict.FAILS): "many searches still shorten it",
     ("6", Verdict.FAILS): "one counterexample refutes a theorem",
 }

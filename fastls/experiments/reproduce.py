@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 
 import nbformat
 import yaml
 
 from fastls.environment import STORED_ONLY, resolve_device, usable_cores
-from fastls.experiments.notebook_runner import check_parameters, execute, read_script, stamp
+from fastls.experiments.notebook_runner import check_parameters, execute, read_parameters, read_script, stamp
 from fastls.paths import ROOT, place, write_atomically
 
 COMMITTED = ("paper", "record")  # profiles whose figures and runs go where git keeps them
@@ -39,6 +38,7 @@ class Job:
         parameters: what papermill injects.
         executed: where the executed notebook goes, failed or not.
         artefacts: files that it must write.
+        alone: whether it times steps, which nothing else may disturb.
         quiet: no progress bars; they would be stored in the notebook, other ones every time.
     """
 
@@ -46,6 +46,7 @@ class Job:
     parameters: dict
     executed: Path
     artefacts: tuple[Path, ...]
+    alone: bool = False
     quiet: bool = False
 
     @property
@@ -131,6 +132,7 @@ def plan(profile: str, only: Sequence[str], device: str, jobs: int, root: Path, 
             notebook_parameters(script, profile, common),
             root / build / "notebooks" / f"{script.stem}.ipynb",
             tuple(place(root / figures_dir, name) for name in artefacts.get(script.stem, ())),
+            any(name.endswith("_rounds") for name in read_parameters(read_script(script), script.stem)),
             quiet,
         )
         for script in scripts
@@ -177,16 +179,26 @@ def read_artefacts(root: Path) -> dict[str, list[str]]:
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[Result]:
-    """Run one after the other; as many at once as there are cores where only stored runs are drawn."""
-    at_once = usable_cores() if os.environ.get(STORED_ONLY) else 1
-    with ThreadPoolExecutor(at_once) as pool:
-        return list(pool.map(_run_alone, jobs, range(1, len(jobs) + 1), repeat(len(jobs))))
+    """Run those that time nothing at once, as many as there are cores, then the others one after the other.
+
+    Where only stored runs are drawn, none times anything.
+    """
+    alone = [job for job in jobs if job.alone and not os.environ.get(STORED_ONLY)]
+    together = [job for job in jobs if job not in alone]
+    order, results = together + alone, {}
+    for at_once, some in ((usable_cores(), together), (1, alone)):
+        with ThreadPoolExecutor(at_once) as pool:
+            places = [f"[{order.index(job) + 1}/{len(jobs)}]" for job in some]
+            results |= {result.job.name: result for result in pool.map(_run_alone, some, places)}
+    return [results[job.name] for job in jobs]
 
 
-def _run_alone(job: Job, number: int, count: int) -> Result:
-    """In a fresh process, so that its peak memory is its own and its crash only its own."""
-    print(f"[{number}/{count}] {job.name}", file=sys.stderr, flush=True)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+def _run_alone(job: Job, place: str) -> Result:
+    """In a process of its own, so that its peak memory is its own and its crash only its own."""
+    print(f"{place} {job.name}", file=sys.stderr, flush=True)
+    context = multiprocessing.get_context("forkserver")  # imports this module once, not once a notebook
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
             return pool.submit(run_job, job).result()
         except BrokenProcessPool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import time
 from pathlib import Path
 
 import nbformat
@@ -13,6 +14,7 @@ from fastls.experiments import reproduce as runner
 from fastls.experiments.notebook_runner import check_notebook_pair
 from fastls.experiments.reporting.tables import read_paper
 from fastls.experiments.reproduce import Job, Result, format_results, plan, reproduce, run_job, write_notebooks
+from fastls.paths import ROOT
 
 
 def plan_for(root, profile="smoke", only=(), device="cpu", jobs=1):
@@ -105,6 +107,31 @@ def test_profile_without_an_entry(repository):
 
 
 # What is run
+
+
+def test_only_the_notebooks_of_theory_and_of_toys_time_nothing():
+    jobs = plan("quick", (), "cpu", 1, ROOT)
+    assert [job.name for job in jobs if not job.alone] == ["01_theory", "02_toy_quadratics"]
+
+
+def test_notebooks_that_time_nothing_run_side_by_side_and_first(tmp_path, monkeypatch):
+    jobs = [Job(Path(f"{name}.py"), {}, Path("x"), (), alone=name in "bd") for name in "abcd"]
+    running, seen = set(), []
+
+    def run(job, place):
+        running.add(job.name)
+        time.sleep(0.2)
+        seen.append((place, job.name, len(running)))
+        running.discard(job.name)
+        return Result(job, None, 0.0, 0.0, 0)
+
+    monkeypatch.setattr(runner, "_run_alone", run)
+    monkeypatch.setattr(runner, "usable_cores", lambda: 2)
+    monkeypatch.delenv(runner.STORED_ONLY, raising=False)
+    assert [result.job.name for result in runner.run_jobs(jobs)] == list("abcd")
+    assert [name for _, name, _ in seen[2:]] == ["b", "d"] and [count for _, _, count in seen[2:]] == [1, 1]
+    assert {name for _, name, _ in seen[:2]} == {"a", "c"} and seen[0][2] == 2
+    assert sorted(place for place, _, _ in seen) == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
 
 
 @pytest.fixture(scope="module")

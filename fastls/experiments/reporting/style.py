@@ -138,21 +138,23 @@ def save_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
     for panel in figure.axes:
         round_drawn(panel)
     say_log(figure)
+    figure.draw_without_rendering()  # once for both files: to find room for all labels takes as long as to draw
+    figure.set_layout_engine("none")
     paths = []
     for suffix, metadata in (("pdf", {"CreationDate": None, "Producer": None}), ("png", {"Software": None})):
         content = BytesIO()
         figure.savefig(content, format=suffix, metadata=metadata)
         if suffix == "png":
-            content = _reduce(Picture.open(content))
+            picture = Picture.open(content).convert("RGB")
+            content = _write_png(picture.quantize(256, Picture.Quantize.MAXCOVERAGE, dither=Picture.Dither.NONE))
         paths.append(place(folder, f"{name}.{suffix}"))
         write_atomically(paths[-1], content.getvalue())
     return paths
 
 
-def _reduce(picture: Picture.Image) -> BytesIO:
+def _write_png(picture: Picture.Image) -> BytesIO:
     content = BytesIO()
-    few = picture.convert("RGB").quantize(256, Picture.Quantize.MAXCOVERAGE, dither=Picture.Dither.NONE)
-    few.save(content, "png", optimize=True)
+    picture.save(content, "png", optimize=True)
     return content
 
 
@@ -163,7 +165,7 @@ def show_figure(figure: Figure, name: str, folder: Path) -> None:
     for caption in captions:
         top = caption.get_window_extent(figure.canvas.get_renderer()).y1 / figure.bbox.height
         picture = picture.crop((0, 0, picture.width, round(picture.height * (1 - top))))
-    display(Image(_reduce(picture).getvalue(), width=96 * WIDTH))
+    display(Image(_write_png(picture).getvalue(), width=96 * WIDTH))
     for caption in captions:
         display(Markdown(caption.get_label().replace("\n", "  \n")))  # two spaces: a new line
     plt.close(figure)

@@ -79,7 +79,7 @@ def test_a_step_that_lacks_a_seed_is_not_the_best():
 
 
 def test_the_best_constant_steps_are_repeated_with_every_seed(tmp_path):
-    runs = beyond.run_comparison(SWEEP, RunStore(tmp_path), jobs=1)
+    runs = beyond.run_comparisons({"multimnist": SWEEP}, RunStore(tmp_path), jobs=1)["multimnist"]
     count = to_frame(runs).groupby(["variant", "lr"])["seed"].nunique()
     for rival in beyond.CONSTANT:
         assert sorted(count[rival]) == [1, 2, 2]

@@ -14,7 +14,7 @@ from synthetic import without_seconds
 from fastls.environment import usable_cores
 from fastls.experiments.training import parallel
 from fastls.experiments.training.config import RunConfig
-from fastls.experiments.training.parallel import WorkerKilledError, run_all
+from fastls.experiments.training.parallel import WorkerKilledError, run_all, run_groups
 from fastls.experiments.training.store import RunStore, StoreError
 from fastls.experiments.training.sweeps import LR_UB, SEARCH, Sweep
 from fastls.experiments.training.training import execute
@@ -121,3 +121,11 @@ def test_killed_worker(store):
     with pytest.raises(WorkerKilledError, match=f"was killed.*[12] of 2 runs.*{store.root}.*run again to resume"):
         run_all([SGD, FBLS], store, jobs=2)
     assert [len(run.rows) for run in run_all([SGD, FBLS], store)] == [2, 2]
+
+
+def test_groups_are_the_lists_that_were_given_and_a_run_of_two_groups_is_trained_once(store):
+    groups = run_groups({"both": [SGD, FBLS], "none": [], "again": [SGD]}, store, jobs=2)
+    methods = {name: [run.config["method"] for run in runs] for name, runs in groups.items()}
+    assert methods == {"both": ["SGD", "FBLS"], "none": [], "again": ["SGD"]}
+    assert groups["again"][0].rows == groups["both"][0].rows
+    assert len(list(store.root.glob("*.jsonl"))) == 2

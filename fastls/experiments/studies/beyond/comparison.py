@@ -1,7 +1,7 @@
 """Beyond the paper: which runs are compared, and how FBLS with the gain stands beside tuned constant steps."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from fastls.experiments.reporting.frames import to_frame
 from fastls.experiments.reporting.intervals import mean_interval, ratio_interval
 from fastls.experiments.reporting.tables import seconds_by_round
 from fastls.experiments.training.config import RunConfig
-from fastls.experiments.training.parallel import run_all
+from fastls.experiments.training.parallel import run_groups
 from fastls.experiments.training.store import Run, RunStore
 from fastls.experiments.training.sweeps import GAIN, LR_UB, SEARCH, Sweep, gain_run
 from fastls.experiments.training.training import PASSES
@@ -26,29 +26,33 @@ WITHIN = f"within {100 * MARGIN:.0f} %"
 MOST_COST = 1.10  # of a step, in steps of EqualWeight
 
 
-def run_comparison(sweep: Sweep, store: RunStore, jobs: int) -> list[Run]:
+def run_comparisons(sweeps: Mapping[str, Sweep], store: RunStore, jobs: int) -> dict[str, list[Run]]:
     """Constant steps of EqualWeight and MGDA-UB, FBLS with its bound, and FBLS with the gain, which has none to choose.
 
     Every constant step is run with the first seed; the `REPEATED` best of each method, by final test loss, with all.
     """
-    first = [sweep.run(method, step, seed=0) for method in CONSTANT for step in sweep.step_sizes]
-    runs = run_all(first, store, jobs)
+    runs = run_groups({name: _constant_steps(sweep) + _searches(sweep) for name, sweep in sweeps.items()}, store, jobs)
+    again = run_groups({name: _repeat_best(sweep, runs[name]) for name, sweep in sweeps.items()}, store, jobs)
+    return {name: some + again[name] for name, some in runs.items()}
+
+
+def _constant_steps(sweep: Sweep) -> list[RunConfig]:
+    return [sweep.run(method, step, seed=0) for method in CONSTANT for step in sweep.step_sizes]
+
+
+def _searches(sweep: Sweep) -> list[RunConfig]:
+    both = [(gain_run(sweep, seed), sweep.run("FBLS", LR_UB, seed, **SEARCH)) for seed in range(sweep.seeds)]
+    return [run for pair in both for run in pair]
+
+
+def _repeat_best(sweep: Sweep, runs: list[Run]) -> list[RunConfig]:
     final = to_frame(runs).query("final")
-    again = [
+    return [
         sweep.run(method, step, seed)
         for method in CONSTANT
         for step in final[final["variant"] == method].nsmallest(REPEATED, "test_loss")["lr"]
         for seed in range(1, sweep.seeds)
     ]
-    searches = [
-        run
-        for seed in range(sweep.seeds)
-        for run in (
-            gain_run(sweep, seed),
-            sweep.run("FBLS", LR_UB, seed, **SEARCH),
-        )
-    ]
-    return runs + run_all([*again, *searches], store, jobs)
 
 
 def compare_with_tuned(frame: pd.DataFrame) -> pd.DataFrame:

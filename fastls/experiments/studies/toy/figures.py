@@ -280,7 +280,7 @@ def draw_nonconvex(
         axes[2].plot(run["step"], run["gap"], **style)
     axes[0].set(xlabel="$θ_1$", ylabel="$θ_2$", title="parameters")
     axes[1].set(xlabel="$L_1$", ylabel="$L_2$", title="losses", aspect="equal")
-    axes[2].set(xlabel="steps", yscale="log", title=GAP_LABEL)
+    axes[2].set(xlabel="steps", yscale="log", title=f"{GAP_LABEL} (log scale)")
     handles = [Line2D([], [], label=label, **style) for label, style in looks.items()]
     _plane_legend(figure, 2, frame["outcome"].unique(), handles, "Pareto set, and the front")
     sign(figure, caption)
