@@ -112,7 +112,7 @@ def _write_exercises(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     from fastls.environment import resolve_device
     from fastls.experiments.bench import RECORDED, make_timing, write_benchmarks
-    from fastls.experiments.studies.growth.growth import make_growth
+    from fastls.experiments.studies.growth.growth import make_growth, make_networks
     from fastls.experiments.training.store import RunStore
     from fastls.paths import DATA, FIGURES, ROOT
 
@@ -127,7 +127,8 @@ def _bench(options: argparse.Namespace) -> int:
     tasks = {"cifar10": options.tasks} if options.workload == "all" else {options.workload: options.tasks}
     timings = {name: make_timing(name, options.size, device, tasks.get(name), sources.get(name)) for name in names}
     growth = make_growth(options.size, device) if options.workload in ("growth", "all") else None
-    for text in write_benchmarks(timings, RunStore(runs), folder, growth):
+    networks = make_networks(options.size, device) if growth else None
+    for text in write_benchmarks(timings, RunStore(runs), folder, growth, networks):
         print(text, end="\n\n", flush=True)
     return 0
 

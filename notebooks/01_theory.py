@@ -26,7 +26,7 @@
 
 # %% tags=["parameters"]
 sweep_points = 16  # encoder factors c of the gain sweep
-sweep_steps = 50  # steps of each method in the sweep
+sweep_steps = 30  # steps of each method in the sweep
 random_encoders = 100  # random Jacobians for each width of the encoder
 device = "auto"  # "cpu", "cuda" or "auto"; everything here is tiny and stays on the CPU
 jobs = 1  # training runs at once; none here

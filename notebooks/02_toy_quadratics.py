@@ -30,8 +30,8 @@
 # [Open in Colab](https://colab.research.google.com/github/OWNER/fastls/blob/main/notebooks/02_toy_quadratics.ipynb) to run it without installing.
 
 # %% tags=["parameters"]
-max_steps = 200  # of a run; most arrive far earlier
-drawn_steps = 60  # of a run that is drawn over the contours
+max_steps = 120  # of a run; most arrive far earlier
+drawn_steps = 40  # of a run that is drawn over the contours
 n_starts = 2  # starting points of a run, of the four that are known
 sample_side = 200  # points along a side of the grid that checks the front
 betas = [0.01, 0.1, 0.4]

@@ -30,7 +30,7 @@
 
 # %% tags=["parameters"]
 source = "auto"  # "cifar10", "cifar10-jpeg" (a folder of images), "shapes" (the stand-in), or "auto": the first found
-n_train = 512  # training images
+n_train = 256  # training images
 n_test = 200  # test images
 epochs = 2
 seeds = 1  # repetitions of every run
@@ -40,13 +40,13 @@ augment = False  # flip and crop the images of training
 stem = "imagenet"  # first layers of ResNet-18; "small" is usual for 32 × 32 pixels and takes far more time
 bfloat16 = False  # run the encoder in bfloat16, on a GPU
 decay_every = 1  # epochs between two halvings of the bound in FBLS+decay; in the paper 10, of 50 epochs
-sgd_n_train = 96  # training images of the runs that include SGD and BLS, whose steps cost far more
+sgd_n_train = 64  # training images of the runs that include SGD and BLS, whose steps cost far more
 sgd_epochs = 2
 sgd_seeds = 1
 sgd_step_sizes = [0.01, 0.1]
 timing_images = 32  # images of an epoch in Table 1
 timing_rounds = 3  # measured epochs per method in Table 1
-scaling_tasks = [1, 4, 10]  # numbers of tasks
+scaling_tasks = [1, 3, 6]  # numbers of tasks
 scaling_rounds = 2  # measured steps per method and number of tasks
 device = "auto"  # "cpu", "cuda" or "auto"
 jobs = 1  # training runs at once

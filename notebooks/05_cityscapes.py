@@ -29,13 +29,13 @@
 
 # %% tags=["parameters"]
 source = "auto"  # "cityscapes", "synthetic" (drawn street scenes), or "auto": Cityscapes if its files are under data/
-n_train = 32  # training images
-n_test = 16  # test images, of Cityscapes' split "val"
+n_train = 24  # training images
+n_test = 12  # test images, of Cityscapes' split "val"
 height = 64  # pixels of the training images; the originals of Cityscapes have 1024 × 2048
 width = 128
 crop = 0  # height of a random window of each training image; it is twice as wide; 0: the whole image
 workers = 0  # processes that read images; 0 keeps them all in memory
-epochs = 8
+epochs = 6
 seeds = 1  # repetitions of every run
 batch_size = 8
 step_sizes = [0.001, 0.01, 0.1]  # constant steps of SGD and EqualWeight
@@ -48,7 +48,7 @@ timing_encoder = "resnet18"  # encoder in Table 2
 timing_stages = 2
 timing_channels = 64
 timing_batch_size = 4
-timing_images = 8  # images of an epoch in Table 2
+timing_images = 4  # images of an epoch in Table 2
 timing_rounds = 3  # measured epochs per method in Table 2
 device = "auto"  # "cpu", "cuda" or "auto"
 jobs = 1  # training runs at once

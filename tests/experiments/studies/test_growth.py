@@ -11,7 +11,8 @@ from synthetic import HEADER
 
 from fastls.experiments import bench
 from fastls.experiments.studies.growth import figures
-from fastls.experiments.studies.growth.growth import METHODS, PEER, PLAIN, WARM, Size, make_growth, make_problem
+from fastls.experiments.studies.growth.growth import METHODS, PEER, PLAIN, WARM, make_growth, make_networks
+from fastls.experiments.studies.growth.networks import Size, make_problem
 from fastls.experiments.training.store import Run, RunStore
 
 
@@ -32,9 +33,10 @@ def test_every_method_is_measured_at_every_size_and_torchjd_at_the_small_ones(me
     assert set(rows[rows["method"] == PLAIN]["trials"]) == {0} and rows[rows["method"] == "FBLS"]["trials"].min() >= 1
 
 
-def test_plain_pytorch_and_equal_weights_take_the_same_step():
+@pytest.mark.parametrize("network", ["ResNet", "MTAN"])  # small BERT draws dropout masks
+def test_plain_pytorch_and_equal_weights_take_the_same_step(network):
     """Else their times could not be compared."""
-    model, inputs, targets = make_problem(Size(3, 1, 8, 4), 32, "cpu")
+    model, inputs, targets = make_problem(Size(3, 1, 8, 4, network), 32, "cpu")
     found = {}
     for method in (PLAIN, "EqualWeight"):
         own = copy.deepcopy(model)
@@ -82,16 +84,35 @@ def test_slopes_are_those_beyond_plain_pytorch_whatever_the_machine_does():
 def test_the_targets_at_the_largest_t_are_judged_at_every_batch():
     slow = {16: 1.2, 64: 1.05}
     run = grown(lambda method, tasks, batch: slow[batch] if method in ("FBLS", WARM) else 1.0)
-    judged = {row["ratio"]: row for row in bench.judge_growth(run)}
+    judged = {row["ratio"]: row for row in bench.judge_compared(figures.compare_at_most_tasks(run))}
     for batch, verdict in ((16, "not met"), (64, "met")):
         row = judged[f"FBLS / EqualWeight, T = 40, batch {batch}"]
         assert row["verdict"] == verdict and row["measured"] == pytest.approx(slow[batch])
         assert judged[f"FBLS / EqualWeight, T = 40, batch {batch}, peak memory"]["measured"] == 1
 
 
+@pytest.mark.parametrize("network, tensors", [("MTAN", 8), ("small BERT", 1)])
+def test_a_network_has_a_target_for_every_output_and_its_decoders_are_their_own(network, tensors):
+    model, inputs, targets = make_problem(Size(3, 1, 0, 4, network), 64, "cpu")
+    z = model.encoder(inputs)
+    assert len(z) == tensors if isinstance(z, tuple) else tensors == 1
+    for task, output in model(inputs).items():
+        assert output.numel() == len(targets[task]) == 4
+    parts = [model.encoder, *model.decoders.values()]
+    parameters = [id(parameter) for part in parts for parameter in part.parameters()]
+    assert len(parameters) == len(set(parameters))
+
+
+def test_the_key_of_the_resnet_is_what_it_was_before_there_were_other_networks():
+    assert "network" not in make_growth("tiny", "cpu").identity["series"]["tasks"][0]
+    assert make_networks("tiny", "cpu").identity["series"]["network"][0]["network"] == "MTAN"
+
+
 def test_the_benchmark_writes_them(measured, tmp_path):
     _, store = measured
-    texts = list(bench.write_benchmarks({}, store, tmp_path, make_growth("tiny", "cpu")))
-    assert len(texts) == 2 and "slope" in texts[0] and "T = 2, batch 4" in texts[1]
-    assert "why a target is missed" not in texts[1]  # no profile says why
+    given = make_growth("tiny", "cpu"), make_networks("tiny", "cpu")
+    growth, networks, targets = bench.write_benchmarks({}, store, tmp_path, *given)
+    assert "slope" in growth and "T = 2, batch 4" in targets and "small BERT, T = 4" in networks
+    assert all(f"{method} / EqualWeight, MTAN, T = 2" in targets for method in ("FBLS", WARM))
+    assert "why a target is missed" not in targets  # no profile says why
     assert {path.suffix for path in tmp_path.rglob("bench-growth.*")} == {".md", ".csv", ".png", ".pdf"}

@@ -10,7 +10,8 @@ from fastls.experiments.reporting.condense import show
 from fastls.experiments.reporting.frames import provenance
 from fastls.experiments.reporting.intervals import mean_interval, name_interval, ratio_interval
 from fastls.experiments.reporting.style import WIDTH, line_style, plain_ticks, share_legend, sign, use_style
-from fastls.experiments.studies.growth.growth import LATENT, METHODS, PEER, PLAIN, WARM
+from fastls.experiments.studies.growth.growth import METHODS, PEER, PLAIN, WARM
+from fastls.experiments.studies.growth.networks import LATENT
 from fastls.experiments.training.store import Run
 
 LABELS = {
@@ -112,12 +113,42 @@ def compare_at_most_tasks(run: Run) -> list[tuple[str, tuple, float]]:
     """
     rows = pd.DataFrame(run.rows)
     rows = rows[(rows["varied"] == "batch") & (rows["tasks"] == rows["tasks"].max())]
-    compared = []
-    for batch, part in rows.groupby("batch"):
+    return [
+        compared
+        for batch, part in rows.groupby("batch")
+        for compared in _beside_equal_weight(part, f"T = {part['tasks'].iloc[0]}, batch {batch}")
+    ]
+
+
+def compare_networks(run: Run) -> list[tuple[str, tuple, float]]:
+    """As `compare_at_most_tasks`, for every network."""
+    return [
+        compared
+        for network, part in pd.DataFrame(run.rows).groupby("network", sort=False)
+        for compared in _beside_equal_weight(part, f"{network}, T = {part['tasks'].iloc[0]}")
+    ]
+
+
+def _beside_equal_weight(rows: pd.DataFrame, where: str) -> list[tuple[str, tuple, float]]:
+    ms = rows.pivot(index="round", columns="method", values="ms")
+    peaks = rows.groupby("method")["peak_mb"].first()
+    return [
+        (
+            f"{method} / EqualWeight, {where}",
+            (*ratio_interval(ms[method] / ms["EqualWeight"]), len(ms)),
+            peaks[method] / peaks["EqualWeight"],
+        )
+        for method in ("FBLS", WARM)
+    ]
+
+
+def tabulate_networks(run: Run) -> pd.DataFrame:
+    """A row per network and method: time over that of plain PyTorch, round by round, trials, and peak memory."""
+    table = []
+    for network, part in pd.DataFrame(run.rows).groupby("network", sort=False):
         ms = part.pivot(index="round", columns="method", values="ms")
-        peaks = part.groupby("method")["peak_mb"].first()
-        for method in ("FBLS", WARM):
-            name = f"{method} / EqualWeight, T = {part['tasks'].iloc[0]}, batch {batch}"
-            ratio = (*ratio_interval(ms[method] / ms["EqualWeight"]), len(ms))
-            compared.append((name, ratio, peaks[method] / peaks["EqualWeight"]))
-    return compared
+        for method, own in part.groupby("method", sort=False):
+            line = {"network": f"{network}, T = {own['tasks'].iloc[0]}", "method": method}
+            line |= {"ms": stats.gmean(own["ms"])} | name_interval("/ plain", ratio_interval(ms[method] / ms[PLAIN]))
+            table.append(line | {"trials": own["trials"].mean(), "peak MB": own["peak_mb"].iloc[0], "n": len(ms)})
+    return pd.DataFrame(table)

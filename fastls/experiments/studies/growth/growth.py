@@ -1,7 +1,7 @@
-"""Steps of growing models, on random images: what a task, a deeper encoder, a wider decoder, a larger batch adds.
+"""Steps of growing models, on random inputs: what a task, a deeper encoder, a wider decoder, a larger batch adds.
 
-The model is a ResNet with a decoder for each of T binary targets, as for the attributes of CelebA. One size grows at a
-time. The methods step in turn on the same batch, each with a network of its own.
+One size of a ResNet grows at a time; beside it, two networks of other kinds at one size. The methods step in turn on
+the same batch, each with a network of its own.
 """
 
 import copy
@@ -10,38 +10,19 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torchvision.models.resnet import BasicBlock, ResNet
+from torch import Tensor
 from tqdm import tqdm
 
 import fastls
 from fastls.environment import describe_environment
 from fastls.experiments.measuring.memory import MEGABYTE, measure_peak
+from fastls.experiments.studies.growth.networks import Size, make_problem
 from fastls.experiments.training.optimizers.torchjd_peer import TorchJDMGDA
 from fastls.experiments.training.store import Run, RunStore
 from fastls.experiments.training.training import synchronize
 
 LR = 0.01
-LATENT = 512  # numbers of z, a sample
 PLAIN, WARM, PEER = "plain PyTorch", "FBLS, warm start", "TorchJD MGDA"
-
-
-@dataclass(frozen=True)
-class Size:
-    """A model and its batch.
-
-    Attributes:
-        tasks: T.
-        blocks: of each of the four stages of the ResNet; 2 makes a ResNet-18.
-        width: of the hidden layer of a decoder; 0 for none.
-        batch: images.
-    """
-
-    tasks: int = 10
-    blocks: int = 2
-    width: int = 0
-    batch: int = 16
 
 
 @dataclass(frozen=True)
@@ -65,7 +46,7 @@ class Growth:
     @property
     def identity(self) -> dict:
         """What the key is made of."""
-        series = {name: [asdict(size) for size in sizes] for name, sizes in self.series}
+        series = {name: [_describe(size) for size in sizes] for name, sizes in self.series}
         base = {"batch_size": self.series[0][1][0].batch}
         return {"kind": "growth", **vars(self), "series": series, "methods": list(METHODS), "lr": LR} | base
 
@@ -80,7 +61,7 @@ class Growth:
         rows = []
         for name, sizes in self.series:
             for size in sizes:
-                rows += [{"varied": name} | asdict(size) | row for row in measured[size]]
+                rows += [{"varied": name} | _describe(size) | row for row in measured[size]]
         return {"data": data, "environment": describe_environment(self.device)}, rows
 
     def _measure_size(self, size: Size) -> list[dict]:
@@ -102,28 +83,9 @@ class Growth:
         return [row for row in rows if row["round"] > 0]
 
 
-def make_problem(size: Size, side: int, device: str) -> tuple[fastls.MultiTaskModel, Tensor, dict[str, Tensor]]:
-    """A network, a batch of random images, and a binary target for every task."""
-    torch.manual_seed(0)
-    encoder = ResNet(BasicBlock, [size.blocks] * 4)
-    encoder.fc = nn.Identity()
-    tasks = [f"attribute {t}" for t in range(1, size.tasks + 1)]
-    model = fastls.MultiTaskModel(
-        encoder, {task: make_decoder(size.width) for task in tasks}, dict.fromkeys(tasks, binary_loss)
-    )
-    inputs = torch.randn(size.batch, 3, side, side)
-    targets = {task: torch.randint(2, (size.batch, 1)).float().to(device) for task in tasks}
-    return model.to(device), inputs.to(device), targets
-
-
-def make_decoder(width: int) -> nn.Module:
-    if not width:
-        return nn.Linear(LATENT, 1)
-    return nn.Sequential(nn.Linear(LATENT, width), nn.ReLU(), nn.Linear(width, 1))
-
-
-def binary_loss(output: Tensor, target: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(output, target)
+def _describe(size: Size) -> dict:
+    """Without the network where it is the ResNet: the first run was measured when there was no other."""
+    return {name: value for name, value in asdict(size).items() if (name, value) != ("network", "ResNet")}
 
 
 def start(method: str, model: fastls.MultiTaskModel) -> Callable[[Tensor, dict], int]:
@@ -178,6 +140,15 @@ def make_growth(size: str, device: str) -> Growth:
         "batch": [Size(tasks=40, batch=b) for b in batches],
     }
     return _freeze(series, 64, 5 if size == "laptop" else 20, 20 * base, device)
+
+
+def make_networks(size: str, device: str) -> Growth:
+    """The other networks of `bench` at one of its sizes, without TorchJD, which takes no such z."""
+    if size == "tiny":
+        return _freeze({"network": [Size(2, 1, 0, 2, "MTAN"), Size(4, 1, 0, 2, "small BERT")]}, 32, 2, 0, device)
+    batch, rounds = (16, 10) if size == "laptop" else (64, 20)
+    networks = [Size(tasks=3, batch=batch, network="MTAN"), Size(tasks=4, batch=batch, network="small BERT")]
+    return _freeze({"network": networks}, 64, rounds, 0, device)
 
 
 def _freeze(series: dict[str, list[Size]], *rest) -> Growth:
