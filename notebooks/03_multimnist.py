@@ -39,7 +39,13 @@ bls_seeds = 1  # repetitions of BLS at the default β, as long as the other runs
 directions = ["mean", "pcgrad", "edm"]  # rules for the common direction, compared with MGDA; trained for `beta_epochs`
 larger_steps = []  # constant steps of SGD above the paper's largest
 equal_weight_steps = [0.001, 0.01389, 0.1]  # constant steps of EqualWeight
-steps_with_fewer_seeds = [0.001, 0.001931, 0.003728, 0.007197, 0.01389]  # constant steps that are repeated only `fewer_seeds` times
+steps_with_fewer_seeds = [
+    0.001,
+    0.001931,
+    0.003728,
+    0.007197,
+    0.01389,
+]  # constant steps that are repeated only `fewer_seeds` times
 fewer_seeds = 1
 decay_every = 2  # epochs between two halvings of the bound in FBLS+decay; in the paper 10, of 100 epochs
 timing_images = 3000  # images of an epoch in Table 1

@@ -16,7 +16,7 @@ from tqdm import tqdm
 import fastls
 from fastls.environment import describe_environment
 from fastls.experiments.measuring.memory import MEGABYTE, measure_peak
-from fastls.experiments.studies.growth.networks import Size, make_problem
+from fastls.experiments.studies.growth.networks import TOKENS, Size, make_problem
 from fastls.experiments.training.optimizers.torchjd_peer import TorchJDMGDA
 from fastls.experiments.training.store import Run, RunStore
 from fastls.experiments.training.training import synchronize
@@ -55,8 +55,10 @@ class Growth:
         return store.get_or_make("growth", self.identity, self._measure)
 
     def _measure(self) -> tuple[dict, list[dict]]:
-        data = {"source": "noise", "description": f"random images of {self.side} × {self.side}", "fingerprint": "none"}
         different = dict.fromkeys(size for _, sizes in self.series for size in sizes)
+        texts = f" or texts of {TOKENS} tokens" if any(size.network == "small BERT" for size in different) else ""
+        description = f"random images of {self.side} × {self.side}{texts}"
+        data = {"source": "noise", "description": description, "fingerprint": "none"}
         measured = {size: self._measure_size(size) for size in tqdm(different, desc="growth", unit="size")}
         rows = []
         for name, sizes in self.series:
