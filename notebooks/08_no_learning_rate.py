@@ -375,7 +375,7 @@ display(Markdown(tables.write_table(cost, "ours-defaults-cost", folder, title, n
 #
 # </details>
 #
-# **5.** Find the error: "AdamFBLS has the lowest worst ratio here. So it will have it on a fourth data set."
+# **5.** Find the error: "AdamFBLS has a low geometric mean here. So it will have one on a fourth data set."
 #
 # <details><summary>Answer</summary>
 #

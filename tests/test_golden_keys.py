@@ -21,7 +21,7 @@ from fastls.experiments import bench
 from fastls.experiments.notebook_runner import code_cells, read_script, tags
 from fastls.experiments.reporting import style
 from fastls.experiments.reproduce import notebook_parameters
-from fastls.experiments.studies.growth.growth import make_growth
+from fastls.experiments.studies.growth.growth import make_growth, make_networks
 from fastls.experiments.training.store import RunStore
 from fastls.paths import DATA, FIGURES, NOTEBOOKS, place
 
@@ -70,7 +70,8 @@ def _benchmark(folder: Path) -> None:
     timings = {name: bench.make_timing(name, "laptop", "cpu", source=source) for name, source in bench.RECORDED.items()}
     if not bench.find_spec("torchjd"):
         pytest.skip("the committed benchmark times TorchJD too")
-    list(bench.write_benchmarks(timings, RunStore(DATA / "runs"), folder, make_growth("laptop", "cpu")))
+    growth, networks = make_growth("laptop", "cpu"), make_networks("laptop", "cpu")
+    list(bench.write_benchmarks(timings, RunStore(DATA / "runs"), folder, growth, networks))
 
 
 @pytest.fixture(scope="module")
