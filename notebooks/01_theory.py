@@ -14,11 +14,11 @@
 # gradient descent.
 #
 # **You will learn** what it means to minimise several losses at once, which way lowers all of them, how far to go, how
-# FBLS searches a step without running the encoder, and what its proof of convergence overlooks. Five exercises check
+# FBLS searches for a step size without running the encoder, and what its proof of convergence overlooks. Five exercises check
 # themselves: replace the body of the function and run the cell below it.
 #
 # **Regenerates** Figures 1 and 2 of [Filatov and Merkulov (2021)](https://arxiv.org/abs/2110.00874) and figures 2 and 3
-# of the thesis. Adds the counterexamples to Theorem 1 that the last sections run.
+# of the first author's thesis (in Russian). Adds the counterexamples to Theorem 1 that the last sections run.
 #
 # **Takes** less than a minute on a laptop to run, about an hour and a half to work through. No data are needed.
 #
@@ -137,7 +137,8 @@ figure, table = theory_figures.draw_stationarity(losses_at, optimal, points, "tw
 style.show_figure(figure, "thesis-figure-2-pareto-stationarity", folder)
 
 # %% tags=["nbval-check-output"]
-(table[["gap", "low", "high"]] + 0.0).round(3)  # the cone, in degrees; NaN: it is empty
+cone = {"low": "cone from, degrees", "high": "to"}  # NaN: it is empty
+(table[["gap", "low", "high"]] + 0.0).round(3).rename(columns=cone)
 
 # %% [markdown]
 # At A the gradients point in opposite ways, and what lowers one loss raises the other. B has a cone, so it is not
@@ -171,7 +172,7 @@ table[["alpha_1", "alpha_2", "slope_1", "slope_2", "angle_1", "angle_2", "length
 #
 # $$\langle g_t, d\rangle \ge \|d\|^2 \quad\text{for every } t, \qquad (★)$$
 #
-# since otherwise a small move along the hull towards $g_t$ would make $d$ shorter. So $-d$ of MGDA lies in the cone
+# since otherwise a small move along the hull towards $g_t$ would make $d$ shorter. So the move $v = -d$ of MGDA lies in the cone
 # unless the cone is empty: $d$ vanishes exactly at the stationary points.
 #
 # **Exercise 2.** For two gradients, which weight of `g1` gives the shortest vector $w g_1 + (1 - w) g_2$? The square of
@@ -202,8 +203,8 @@ checks.check_min_norm_weight(min_norm_weight)
 # $$\varphi(\eta) \le L - \eta\beta s.$$
 #
 # The function must lie under a line. With **several** losses every one must lie under its own, so the accepted steps are
-# the intersection. **Backtracking** tries $\eta = lr_{ub}, \gamma\,lr_{ub}, \gamma^2 lr_{ub}, \dots$ and takes the first
-# that is accepted. It finds one if every $s_t > 0$: near zero a smooth function lies under every line that is less steep
+# the intersection. **Backtracking** has a largest step, $lr_{ub}$ (upper bound of the learning rate), and a factor
+# $0 < \gamma < 1$. It tries $\eta = lr_{ub}, \gamma\,lr_{ub}, \gamma^2 lr_{ub}, \dots$ and takes the first that is accepted. It finds one if every $s_t > 0$: near zero a smooth function lies under every line that is less steep
 # than its tangent. Otherwise the search stops at a *floor*, $10^{-10}$ by default, and has failed.
 
 # %%
@@ -292,7 +293,7 @@ style.show_figure(figure, "figure-2-hard-parameter-sharing", folder)
 # ### FBLS in one box
 #
 # $0 < \beta, \gamma < 1$. Both searches accept the first step $\eta = lr_{ub}, \gamma\,lr_{ub}, \gamma^2 lr_{ub}, \dots$
-# that passes for **every** task $t$, with $u_t = \partial L_t/\partial\theta_t$.
+# that passes for **every** task $t$, with $u_t = \partial L_t/\partial\theta_t$. (The numbers of the tests are the paper's.)
 #
 # Test (4), BLS (backtracking line search): $g_t = \partial L_t/\partial\theta_{sh}$, $d = \sum_t \alpha_t g_t$ and
 #
@@ -320,7 +321,7 @@ style.show_figure(figure, "figure-1-backtracking", folder)
 # ## 6. The two algorithms, in a few lines each
 #
 # Plain torch, one step each; both return the moved model and the step size. The decrease that the test asks for has two
-# parts, $s_t = \|u_t\|^2 + \langle g_t, d\rangle$, one from the decoder and one from what is shared.
+# parts, one from the decoder and one from what is shared. From here on $s_t = \|u_t\|^2 + \langle g_t, d\rangle$.
 
 
 # %%
@@ -462,7 +463,7 @@ shapes = [
     ("G = g gᵀ", gramian.shape, "all that a direction rule sees"),
     ("α", alpha.shape, "one weight a task"),
     ("d_z = Σ α_t g_t", d_z.shape, "moves every image's z"),
-    ("d_sh = Jᵀ d_z", (sum(p.numel() for p in d_sh),), "all parameters of the encoder"),
+    ("Jᵀ d_z", (sum(p.numel() for p in d_sh),), "all parameters of the encoder"),
     ("u_t = ∂L_t/∂θ_t", (sum(p.numel() for p in own),), "all parameters of one decoder"),
 ]
 
@@ -477,8 +478,9 @@ pd.DataFrame(
 #
 # ## 8. What a step costs
 #
-# Passes are counted as they run. `SGD` and `MGDAUB` are the two algorithms with a constant step in place of the search;
-# `EqualWeight` is one backward of the mean loss, the least that a step can cost. Three tasks, and for the
+# Passes are counted as they run. `SGD` is BLS with a constant step in place of the search: MGDA on the $T$ gradients in
+# $\theta_{sh}$. `MGDAUB` is FBLS with a constant step; UB, because the length of $d_z$ gives an upper bound of the length
+# that MGDA minimises. Ordinary SGD on the mean loss is called `EqualWeight`: one backward, the least that a step can cost. Three tasks, and for the
 # searches a bound so large that several trials are needed. With $T$ tasks and $n$ trials a step costs, in forwards +
 # backwards of the encoder: SGD $1 + T$, MGDA-UB $1 + 1$, BLS $(1 + n) + T$, FBLS $1 + 1$. Both searches run decoders
 # $T(1 + n) + T$ times.
@@ -520,7 +522,7 @@ passes
 # $$z(\theta_{sh} - \eta J^\top d_z) = z - \eta\, J J^\top d_z + o(\eta).$$
 #
 # $JJ^\top$ stretches the step and may turn it. `record.gain` measures the stretch along $d_z$,
-# $\rho = \|J^\top d_z\|^2 / \|d_z\|^2 = \langle JJ^\top d_z, d_z\rangle / \|d_z\|^2$. On the small network above, how far
+# $\rho = \|J^\top d_z\|^2 / \|d_z\|^2 = \langle JJ^\top d_z, d_z\rangle / \|d_z\|^2$. On the small network of section 6, how far
 # is each prediction from the true move of $z$?
 
 # %%
@@ -548,13 +550,16 @@ print(f"gain ρ = {rho:.2f}")
 pd.Series(errors, name="error, relative to the true move of z").round(3).to_frame()
 
 # %% [markdown]
+# The gain mends the length of the move along $d_z$. What is left is the part across it: $JJ^\top$ turns $d_z$.
+#
 # ### An encoder of one number
 #
 # Let $z = c\theta$, $L = z^2/2$, one task, no decoder parameters. Then $d_z = z$, and the trial at $\eta = 1$ reads
 # $z - z = 0$, the minimum: the test accepts it for every $\beta \le \tfrac12$ and **every** $c$. The step is
 # $\theta \leftarrow \theta - c^2\theta = (1 - c^2)\theta$, and the gain is $c^2$. At $c = \sqrt2$ the step jumps from
 # $\theta$ to $-\theta$ and back for ever; beyond, it diverges. The points $\pm\theta$ are accumulation points, and
-# neither is stationary. BLS, which tests the step that it takes, is drawn beside it.
+# neither is stationary. BLS, which tests the step that it takes, is drawn beside it. (Just below $\sqrt2$ both accept
+# $\eta = 1$, and $1 - c^2$ is close to $-1$: slow. Beyond, BLS halves its step.)
 
 # %%
 factors = torch.linspace(0.1, 1.6, sweep_points).tolist()
@@ -888,12 +893,13 @@ display(
 #
 # </details>
 #
-# **2.** Look at the table of section 3. Which rule raises a loss, however small the step is?
+# **2.** $T = 3$ tasks, and the search of this step made 5 trials. How often did BLS run the encoder forward and backward,
+# how often FBLS, and how often did each run a decoder forward?
 #
 # <details><summary>Answer</summary>
 #
-# The mean. Its `slope_2` is negative, and its angle with $g_2$ is above 90 degrees. All other rules have two positive
-# slopes.
+# BLS: $1 + 5 = 6$ times forward and 3 times backward. FBLS: once forward and once backward. Both run
+# $3 \cdot (1 + 5) = 18$ decoder forwards.
 #
 # </details>
 #

@@ -189,9 +189,8 @@ ends
 #   PCGrad stop on the Pareto set, each at another point.
 # - **mgda** follows the shorter gradient, so it often stops near the minimum of one task.
 #   **edm** does not care how long the gradients are.
-# - **mean in a search is refused** as soon as it would raise one of the losses: the gradient of the mean is no *common*
-#   descent direction: hardly ever near the Pareto set, and not always far from it. No step size can pass a test that asks every loss to
-#   fall. PCGrad is a common descent direction for two tasks; the last section shows it with three.
+# - **mean in a search is refused** as soon as it would raise one of the losses. Near the Pareto set the gradient of the mean almost
+#   never lowers every loss, and far away not always. Then no step size can pass a test that asks every loss to fall. PCGrad is a common descent direction for two tasks; the last section shows it with three.
 # - In latent space (MGDA-UB, FBLS) the same rule combines different gradients, so the path differs; only the mean of the
 #   gradients is the same in both.
 #

@@ -104,7 +104,7 @@ sample_run = samples.store_samples(sweep.setting, store, count=10)
 images, labels = samples.read_samples(sample_run)
 names = shapes.CLASSES if sweep.source == "shapes" else cifar10.CLASSES
 captions = [names[list(label.values()).index(1)].replace(" ", "\n") for label in labels]
-origin = f"first test images, a class each · {sample_run.header['data']['description']}"
+origin = f"first test images, one per class · {sample_run.header['data']['description']}"
 figure, _ = figures.draw_samples(images.transpose(0, 2, 3, 1), captions, origin)
 style.show_figure(figure, "thesis-figure-7-cifar10-samples", folder)
 

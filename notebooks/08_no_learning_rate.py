@@ -256,9 +256,9 @@ for name, part in judged.groupby("method", sort=False):
     said += [f"undecided against {undecided} of {len(part)}"] * bool(undecided)
     lines.append(f"- **{name}**: {', '.join(said)}.")
 best = ranking.iloc[0]
-lines.append(f"- Least worst ratio: **{best['method']}**, {best['worst ratio']:.2f}.")
+lines.append(f"- Smallest worst ratio: **{best['method']}**, {best['worst ratio']:.2f}.")
 least = ranking.loc[ranking["geometric mean"].idxmin()]
-lines.append(f"- Least geometric mean: **{least['method']}**, {least['geometric mean']:.2f}.")
+lines.append(f"- Smallest geometric mean: **{least['method']}**, {least['geometric mean']:.2f}.")
 display(Markdown("\n".join(lines)))
 
 # %% [markdown]
@@ -289,6 +289,7 @@ pairs = tried.read_tried(RunStore(DATA / "runs"), tried.ADAM)
 titles = {sweep.dataset: name for name, sweep in sweeps.items()}
 unbounded = tried.compare_tried(pairs).drop(columns=["search", "change", "diverged"])
 unbounded["data set"] = unbounded["data set"].map(titles)
+unbounded = unbounded.rename(columns={"test loss": "first version, no bound", "without": "AdamFBLS"})
 notes = [
     "Test losses are means over tasks and n seeds, after the last epoch. Ratio: of the first version to AdamFBLS, seed by "
     "seed, geometric mean with its 95 % t-interval. Worse: it begins above 1; better: it ends below.",

@@ -52,8 +52,8 @@ SHORT = {
     ("1", Verdict.CONDITION): "where the encoder is most of a step",
     ("3", Verdict.CONDITION): "with a decaying bound, and not in test loss",
     ("4a", Verdict.UNTESTED): "at β = 0.1 alone BLS ends lower",
-    ("4b", Verdict.FAILS): "it is faster by far more",
-    ("5", Verdict.FAILS): "many searches still shorten it",
+    ("4b", Verdict.FAILS): "FBLS is faster by far more than that",
+    ("5", Verdict.FAILS): "it does for a while, then searches shorten it again",
     ("6", Verdict.FAILS): "one counterexample refutes a theorem",
 }
 NO_SENTENCE = "The counts decide; nobody has written down why yet."

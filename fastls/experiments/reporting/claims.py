@@ -18,7 +18,8 @@ from fastls.experiments.reporting.tables import write_table
 
 MARGIN = 0.10  # "not worse": at most so much above the rival; "the printed ratio": at most so far from it
 RULES = (  # below every table of claims
-    "A difference above 0 speaks against the claim. Its 95 % interval is of Student's t, over n seeds (unpaired, after "
+    "A difference above 0 speaks against the claim (for claim 5 it is the limit less ours; from a printed ratio both "
+    "signs lead away). Its 95 % interval is of Student's t, over n seeds (unpaired, after "
     "Welch) or over n rounds of times (of the logarithm of the ratio, taken round by round). The end of a training is "
     "the mean of its last five epochs, or of its last quarter if it has fewer than twenty epochs. *Not worse than the "
     f"best constant step* holds if the interval ends at most {MARGIN:.0%} of the rival's value above it. Otherwise it "

@@ -111,9 +111,10 @@ def draw_step_sizes(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> 
         axes[2].plot(rows.index, rows["trials"], **style)
         axes[3].plot(rows.index, rows["gain_median"].astype(float), **style)  # parameter-space methods have none
     axes[0].set(xlabel="epoch", yscale="log", title="step size η (median, 5-95 %)")
+    axes[0].set_ylim(bottom=max(axes[0].get_ylim()[0], table["step_median"].min() / 100))  # failed searches lie below
     axes[1].set(xlabel="epoch", ylim=(-0.03, 1.03), title="share of steps at the bound")
     axes[2].set(xlabel="epoch", ylim=(0, None), title="trials per step")
-    axes[3].set(xlabel="epoch", yscale="log", title="median gain ‖Jᵀd_z‖²/‖d_z‖²")
+    axes[3].set(xlabel="epoch", yscale="log", title=r"median gain $\|J^\top d_z\|^2/\|d_z\|^2$")
     whole_epochs(axes)
     share_legend(figure, axes[0])
     sign(figure, f"steps of an epoch, mean over runs · {_count_runs(frame, lines)}\n{source}")

@@ -99,15 +99,14 @@ def draw_sensitivity(parts: dict[str, pd.DataFrame], source: str) -> tuple[Figur
             shown |= {method: panel.get_lines()[-1]}
         for method, column_of in failed.groupby("variant")[column]:
             top = np.full(len(column_of), 0.97)
-            panel.plot(
-                column_of, top, "x", color=style.line_style(method)["color"], transform=panel.get_xaxis_transform()
-            )
+            look = {"color": style.line_style(method)["color"], "linestyle": "", "marker": r"$\infty$", "markersize": 8}
+            panel.plot(column_of, top, transform=panel.get_xaxis_transform(), **look)
         panel.set(xlabel=label, yscale="log", xscale="linear" if name == "beta" else "log")
         drawn.append(table.assign(varied=name).rename(columns={column: "value"}))
     panels[0].set_ylabel("final test loss")
     style.plain_ticks(panels[:1])
     figure.legend(shown.values(), shown, loc="outside upper center", ncols=len(shown), fontsize=8)
-    style.sign(figure, source + "\nA cross at the top marks runs that diverged.")
+    style.sign(figure, source + "\n∞ at the top marks runs that diverged.")
     return figure, pd.concat(drawn, ignore_index=True)
 
 

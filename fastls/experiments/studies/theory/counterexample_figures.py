@@ -98,7 +98,7 @@ def _draw_plane(panel, gradients: Tensor, direction: Tensor, names: tuple[str, s
         text = f"${names[0].format(t + 1)}$"
         draw_arrow(panel, gradients[t].tolist(), text, style["color"], style["linestyle"])
     draw_arrow(panel, direction.tolist(), f"${names[1]}$", DIRECTION)
-    panel.plot([], [], linewidth=6, alpha=0.4, color=COMMON, label="directions that lower both losses")
+    panel.plot([], [], linewidth=6, alpha=0.4, color=COMMON, label="directions $d$: $-d$ lowers both losses")
     panel.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=title)
     panel.set(xlabel=f"${names[2].format(1)}$", ylabel=f"${names[2].format(2)}$")
 

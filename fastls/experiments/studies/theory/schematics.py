@@ -50,7 +50,7 @@ def draw_backtracking() -> tuple[Figure, pd.DataFrame]:
     rows = []
     for panel, search in zip(panels, ("BLS", "FBLS"), strict=True):
         rows += _draw_search(panel, search)
-    note = "coloured modules run in every trial, the white one has run once, before the search"
+    note = "coloured modules run in every trial, the white encoder has run once, before the search"
     symbols = "$u_t = \\partial L_t / \\partial\\theta_t$ · $\\tilde z = z(x, \\theta_{sh} - \\eta d_{sh})$"
     sign(figure, f"{note}\n{symbols}")
     return figure, pd.DataFrame(rows)
