@@ -38,12 +38,12 @@ def of_the_papers_length(runs) -> list[Run]:
 def test_claim_3_follows_the_numbers(fbls, verdict):
     row = claim_3(constant_step_runs(fbls=fbls, seeds=4))
     assert row.verdict == verdict and row.difference == pytest.approx(fbls - 0.4) and row.n == 4
-    assert "best step 0.1, the largest of its grid" in row.note
+    assert "best step 0.1, the largest of 2" in row.note
 
 
 def test_claim_3_takes_the_best_step_among_those_asked_for():
     runs = constant_step_runs(sgd=(0.2, 0.1))
-    assert "best step 0.1, the largest of its grid" in claim_3(runs).note
+    assert "best step 0.1, the largest of 2" in claim_3(runs).note
     row = claim_3(runs, steps=[0.01])
     assert "best step 0.01" in row.note and row.rival == "SGD, best of 1 steps" and row.theirs == pytest.approx(0.205)
 

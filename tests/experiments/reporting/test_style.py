@@ -100,3 +100,13 @@ def test_a_logarithmic_axis_says_so_once(tmp_path):
     assert [panel.get_title() for panel in (left, right)] == ["one set", "another"]
     assert left.get_ylabel() == "gap (log scale)"
     plt.close("all")
+
+
+def test_a_pale_band_keeps_its_colour_beside_thousands_of_others():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    pixels[:100, :100], pixels[100:, 100:] = (217, 240, 234), (217, 234, 241)  # pale green, pale blue
+    reduced = np.asarray(style.reduce_colours(Image.fromarray(pixels)).convert("RGB"))
+    assert len(np.unique(reduced.reshape(-1, 3), axis=0)) <= 256
+    assert (reduced[:100, :100] == (217, 240, 234)).all() and (reduced[100:, 100:] == (217, 234, 241)).all()
+    assert np.abs(reduced.astype(int) - pixels).max() < 64
