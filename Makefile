@@ -12,8 +12,8 @@ help:  ## this list
 reproduce: .venv/.installed  ## every figure and table: make reproduce PROFILE=smoke|quick|paper|record JOBS=2
 	$(BIN)/python -m fastls reproduce --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
-test: .venv/.installed  ## all tests, the examples in docstrings too
-	$(BIN)/python -m pytest tests fastls README.md docs
+test: .venv/.installed  ## all tests on all cores, the examples in docstrings too
+	$(BIN)/python -m pytest -n auto --dist worksteal tests fastls README.md docs
 
 test-slow: .venv/.installed  ## redraw everything in a fresh clone of what is committed, and compare
 	$(BIN)/python -m pytest -m slow tests

@@ -10,12 +10,12 @@
 # # 1. Theory: from two parabolas to a line search in latent space
 #
 # A network with several tasks has several losses, and what lowers one may raise another. This notebook starts with two
-# parabolas and ends with the paper's two algorithms, built up in a few lines each. $T$ is the number of tasks. You only need to know
-# gradient descent.
+# parabolas and ends with the paper's two algorithms, built up in a few lines each. $T$ is the number of tasks. You only
+# need to know gradient descent.
 #
 # **You will learn** what it means to minimise several losses at once, which way lowers all of them, how far to go, how
-# FBLS searches for a step size without running the encoder, and what its proof of convergence overlooks. Five exercises check
-# themselves: replace the body of the function and run the cell below it.
+# FBLS searches for a step size without running the encoder, and what its proof of convergence overlooks. Five exercises
+# check themselves: replace the body of the function and run the cell below it.
 #
 # **Regenerates** Figures 1 and 2 of [Filatov and Merkulov (2021)](https://arxiv.org/abs/2110.00874) and figures 2 and 3
 # of the first author's thesis (in Russian). Adds the counterexamples to Theorem 1 that the last sections run.
@@ -172,8 +172,8 @@ table[["alpha_1", "alpha_2", "slope_1", "slope_2", "angle_1", "angle_2", "length
 #
 # $$\langle g_t, d\rangle \ge \|d\|^2 \quad\text{for every } t, \qquad (★)$$
 #
-# since otherwise a small move along the hull towards $g_t$ would make $d$ shorter. So the move $v = -d$ of MGDA lies in the cone
-# unless the cone is empty: $d$ vanishes exactly at the stationary points.
+# since otherwise a small move along the hull towards $g_t$ would make $d$ shorter. So the move $v = -d$ of MGDA lies in
+# the cone unless the cone is empty: $d$ vanishes exactly at the stationary points.
 #
 # **Exercise 2.** For two gradients, which weight of `g1` gives the shortest vector $w g_1 + (1 - w) g_2$? The square of
 # its length is a parabola in $w$. Mind that $0 \le w \le 1$, and that $g_1 = g_2$ is allowed.
@@ -202,10 +202,11 @@ checks.check_min_norm_weight(min_norm_weight)
 #
 # $$\varphi(\eta) \le L - \eta\beta s.$$
 #
-# The function must lie under a line. With **several** losses every one must lie under its own, so the accepted steps are
-# the intersection. **Backtracking** has a largest step, $lr_{ub}$ (upper bound of the learning rate), and a factor
-# $0 < \gamma < 1$. It tries $\eta = lr_{ub}, \gamma\,lr_{ub}, \gamma^2 lr_{ub}, \dots$ and takes the first that is accepted. It finds one if every $s_t > 0$: near zero a smooth function lies under every line that is less steep
-# than its tangent. Otherwise the search stops at a *floor*, $10^{-10}$ by default, and has failed.
+# The function must lie under a line. With **several** losses every one must lie under its own, so the accepted steps
+# are the intersection. **Backtracking** has a largest step, $lr_{ub}$ (upper bound of the learning rate), and a factor
+# $0 < \gamma < 1$. It tries $\eta = lr_{ub}, \gamma\,lr_{ub}, \gamma^2 lr_{ub}, \dots$ and takes the first that is
+# accepted. It finds one if every $s_t > 0$: near zero a smooth function lies under every line that is less steep than
+# its tangent. Otherwise the search stops at a *floor*, $10^{-10}$ by default, and has failed.
 
 # %%
 model = quadratics(torch.eye(2), centres, curvatures, points["B"])
@@ -284,16 +285,17 @@ figure, _ = schematics.draw_sharing()
 style.show_figure(figure, "figure-2-hard-parameter-sharing", folder)
 
 # %% [markdown]
-# In which space do we compute the common direction? In the **parameters**, $g_t = \partial L_t/\partial\theta_{sh}$ takes a backward pass through the
-# encoder for every task, and each trial of a search runs the whole network. In **latent space**,
-# $g_t = \partial L_t/\partial z$ comes with the decoders' own backward, and a trial moves $z$ itself: the encoder does
-# not run. That is the paper's idea. A single backward of $d_z$ then serves the encoder: it moves along $J^\top d_z$ with
-# $J = \partial z/\partial\theta_{sh}$.
+# In which space do we compute the common direction? In the **parameters**, $g_t = \partial L_t/\partial\theta_{sh}$
+# takes a backward pass through the encoder for every task, and each trial of a search runs the whole network. In
+# **latent space**, $g_t = \partial L_t/\partial z$ comes with the decoders' own backward, and a trial moves $z$ itself:
+# the encoder does not run. That is the paper's idea. A single backward of $d_z$ then serves the encoder: it moves along
+# $J^\top d_z$ with $J = \partial z/\partial\theta_{sh}$.
 #
 # ### FBLS in one box
 #
-# $0 < \beta, \gamma < 1$. Both searches accept the first step $\eta = lr_{ub}, \gamma\,lr_{ub}, \gamma^2 lr_{ub}, \dots$
-# that passes for **every** task $t$, with $u_t = \partial L_t/\partial\theta_t$. (The numbers of the tests are the paper's.)
+# $0 < \beta, \gamma < 1$. Both searches accept the first step
+# $\eta = lr_{ub}, \gamma\,lr_{ub}, \gamma^2 lr_{ub}, \dots$ that passes for **every** task $t$, with
+# $u_t = \partial L_t/\partial\theta_t$. (The numbers of the tests are the paper's.)
 #
 # Test (4), BLS (backtracking line search): $g_t = \partial L_t/\partial\theta_{sh}$, $d = \sum_t \alpha_t g_t$ and
 #
@@ -479,11 +481,11 @@ pd.DataFrame(
 # ## 8. What a step costs
 #
 # Passes are counted as they run. `SGD` is BLS with a constant step in place of the search: MGDA on the $T$ gradients in
-# $\theta_{sh}$. `MGDAUB` is FBLS with a constant step; UB, because the length of $d_z$ gives an upper bound of the length
-# that MGDA minimises. Ordinary SGD on the mean loss is called `EqualWeight`: one backward, the least that a step can cost. Three tasks, and for the
-# searches a bound so large that several trials are needed. With $T$ tasks and $n$ trials a step costs, in forwards +
-# backwards of the encoder: SGD $1 + T$, MGDA-UB $1 + 1$, BLS $(1 + n) + T$, FBLS $1 + 1$. Both searches run decoders
-# $T(1 + n) + T$ times.
+# $\theta_{sh}$. `MGDAUB` is FBLS with a constant step; UB, because the length of $d_z$ gives an upper bound of the
+# length that MGDA minimises. Ordinary SGD on the mean loss is called `EqualWeight`: one backward, the least that a step
+# can cost. Three tasks, and for the searches a bound so large that several trials are needed. With $T$ tasks and $n$
+# trials a step costs, in forwards + backwards of the encoder: SGD $1 + T$, MGDA-UB $1 + 1$, BLS $(1 + n) + T$, FBLS
+# $1 + 1$. Both searches run decoders $T(1 + n) + T$ times.
 
 # %%
 tasks = ("first", "second", "third")
@@ -517,13 +519,14 @@ passes
 #
 # ### Equation (5) drops a factor
 #
-# The paper writes $d_{sh}$ for $J^\top d_z$ and takes $z(\theta_{sh} - \eta d_{sh}) \approx z - \eta d_z$. By the chain rule,
+# The paper writes $d_{sh}$ for $J^\top d_z$ and takes $z(\theta_{sh} - \eta d_{sh}) \approx z - \eta d_z$. By the chain
+# rule,
 #
 # $$z(\theta_{sh} - \eta J^\top d_z) = z - \eta\, J J^\top d_z + o(\eta).$$
 #
 # $JJ^\top$ stretches the step and may turn it. `record.gain` measures the stretch along $d_z$,
-# $\rho = \|J^\top d_z\|^2 / \|d_z\|^2 = \langle JJ^\top d_z, d_z\rangle / \|d_z\|^2$. On the small network of section 6, how far
-# is each prediction from the true move of $z$?
+# $\rho = \|J^\top d_z\|^2 / \|d_z\|^2 = \langle JJ^\top d_z, d_z\rangle / \|d_z\|^2$. On the small network of section
+# 6, how far is each prediction from the true move of $z$?
 
 # %%
 model = small_network()
@@ -550,7 +553,8 @@ print(f"gain ρ = {rho:.2f}")
 pd.Series(errors, name="error, relative to the true move of z").round(3).to_frame()
 
 # %% [markdown]
-# The gain mends the length of the move along $d_z$. What is left is the part across it: $JJ^\top$ turns $d_z$.
+# The gain mends the length of the move along $d_z$. To first order what is left is the part
+# across it: $JJ^\top$ turns $d_z$.
 #
 # ### An encoder of one number
 #
@@ -558,8 +562,9 @@ pd.Series(errors, name="error, relative to the true move of z").round(3).to_fram
 # $z - z = 0$, the minimum: the test accepts it for every $\beta \le \tfrac12$ and **every** $c$. The step is
 # $\theta \leftarrow \theta - c^2\theta = (1 - c^2)\theta$, and the gain is $c^2$. At $c = \sqrt2$ the step jumps from
 # $\theta$ to $-\theta$ and back for ever; beyond, it diverges. The points $\pm\theta$ are accumulation points, and
-# neither is stationary. BLS, which tests the step that it takes, is drawn beside it. (Just below $\sqrt2$ both accept
-# $\eta = 1$, and $1 - c^2$ is close to $-1$: slow. Beyond, BLS halves its step.)
+# neither is stationary. BLS, which tests the step that it takes, is drawn beside it. (Up to
+# $c = \sqrt{2(1 - \beta)}$ both accept $\eta = 1$. Beyond, BLS halves its step; FBLS keeps $\eta = 1$ and is slow just
+# below $\sqrt2$, where $1 - c^2$ is close to $-1$.)
 
 # %%
 factors = torch.linspace(0.1, 1.6, sweep_points).tolist()
@@ -768,14 +773,14 @@ style.show_figure(figure, "ours-descent-lost-share", folder)
 # the step, and A applies in the variables $(z, \theta_t)$. Stationary there means stationary in $\theta$: multiply by
 # $J^\top$. ∎
 #
-# **C. If $J$ is constant and $JJ^\top = \rho I$, the direction is right; $z$ moves by $\eta\rho\|d_z\|$.** Where the gradients
-# in $(z, \theta_t)$ are $\ell$-Lipschitz, the same computation bounds the new loss by
+# **C. If $J$ is constant and $JJ^\top = \rho I$, the direction is right; $z$ moves by $\eta\rho\|d_z\|$.** Where the
+# gradients in $(z, \theta_t)$ are $\ell$-Lipschitz, the same computation bounds the new loss by
 #
 # $$L_t - \eta\rho\langle g_t, d_z\rangle(1 - \tfrac12\ell\eta\rho) - \eta\|u_t\|^2(1 - \tfrac12\ell\eta).$$
 #
 # Every loss falls if $\eta < 2/\ell$ and $\eta\rho < 2/\ell$. The encoder of one number has $\ell = \eta = 1$ and
-# $\rho = c^2$: the condition is sharp. It is $lr_{ub}$ that keeps it, not the test. Where $\rho \le 1$, the decoders have no
-# parameters and the losses are convex in $z$, an accepted trial does carry over to the step:
+# $\rho = c^2$: the condition is sharp. It is $lr_{ub}$ that keeps it, not the test. Where $\rho \le 1$, the decoders
+# have no parameters and the losses are convex in $z$, an accepted trial does carry over to the step:
 # $L_t(z - \rho\eta d_z) \le (1-\rho)L_t(z) + \rho L_t(z - \eta d_z) \le L_t - \rho\eta\beta s_t$. ∎
 #
 # **D. Descent survives every $JJ^\top$ of condition number $\kappa$ if and only if
@@ -787,10 +792,10 @@ style.show_figure(figure, "ours-descent-lost-share", folder)
 # which is positive exactly where $q > (\kappa-1)/(\kappa+1)$, and equality is reached when $g \pm d$ are eigenvectors. ∎
 # With one task $g = d_z$, and nothing can be lost but the length of the step.
 #
-# **A better trial?** `FBLS(match_gain=True)` is one. The gain needs only the encoder backward that FBLS makes anyway. Made before the search, it allows
-# trials at $z - \eta\rho d_z$, exact in case C. Where $JJ^\top$ also turns, little is won (the first table of section 9);
-# $z - \eta JJ^\top d_z$ is right to first order, for one pass in forward mode. Neither is what the paper tests, so
-# both are off by default.
+# **A better trial?** `FBLS(match_gain=True)` is one. The gain needs only the encoder backward that FBLS makes anyway.
+# Made before the search, it allows trials at $z - \eta\rho d_z$, exact in case C. Where $JJ^\top$ also turns, little is
+# won (the first table of section 9); $z - \eta JJ^\top d_z$ is right to first order, for one pass in forward mode.
+# Neither is what the paper tests, so both are off by default.
 #
 # The quadratics of section 2 behind four linear encoders $z = J\theta$: how many steps until the stationarity gap in
 # $\theta$ is below $10^{-6}$?

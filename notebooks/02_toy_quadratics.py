@@ -101,7 +101,7 @@ def show(table):
 # $L_t(\theta) = \tfrac12 (z - c_t)^\top H_t (z - c_t)$ with $z = A\theta$ and $A = s\,Q\,\mathrm{diag}(1, \kappa)$, $Q$ the
 # rotation by 30 degrees. The scale $s$ sets the *gain* of the encoder, the ratio $\kappa$ its *conditioning*; they are
 # $s = 1$ and $\kappa = 0.6$ until a later section turns them. (Here $\kappa$ is the ratio of the singular values of $A$:
-# the condition number of $AA^\top$, called $\kappa$ in the first notebook, is $1/\kappa^2$.)
+# the condition number of $AA^\top$, called $\kappa$ in the first notebook, is $1/\kappa^2$. And $s$ is no slope here.)
 
 # %%
 problem = toy.two_quadratics()
@@ -120,8 +120,8 @@ pd.DataFrame(
 # ### Exercise 6: the Pareto set in closed form
 #
 # Two strictly convex losses have a simple Pareto set: the minimisers of $w L_1 + (1 - w) L_2$ for all weights $w$ in
-# $[0, 1]$. Return the minimiser for a given weight. With curvatures that differ it is *not* $w c_1 + (1 - w) c_2$: the set is
-# a curve.
+# $[0, 1]$. Return the minimiser for a given weight. With curvatures that differ it is *not* $w c_1 + (1 - w) c_2$: the
+# set is a curve.
 
 
 # %% tags=["exercise"]
@@ -252,8 +252,9 @@ tell(
 # ## Step sizes, and the effect of β, γ and the bound
 #
 # Left: the step sizes that a run takes, and the trials that they cost. Then steps and encoder passes to a gap of
-# $10^{-6}$, from three starts, one parameter turned at a time. A cross above a panel: not every start arrived with that value. In the last
-# column the constant steps are turned as well, for a fair comparison with a search whose bound is wrong.
+# $10^{-6}$, from up to three starts, one parameter turned at a time. A cross above a panel: not every start arrived
+# with that value. In the last column the constant steps are turned as well, for a fair comparison with a search whose
+# bound is wrong.
 
 # %%
 searches, constant = ("BLS", "FBLS"), ("SGD", "MGDA-UB")
@@ -261,7 +262,7 @@ along = toy.follow_all(problem, toy.same_options([*searches, *constant]), starts
 
 
 def follow_with(**options):
-    """Both searches with these options, from three starts."""
+    """Both searches with these options, from up to three starts."""
     return toy.follow_all(problem, toy.same_options(searches, **options), starts[:3], max_steps)
 
 
@@ -532,19 +533,20 @@ for method in searches:
 tell(*sentences)
 
 # %% [markdown]
-# An exact search is not free, and the best step is not the best start for the next one: where one loss alone
-# limits the step, its new gradient is orthogonal to the last direction, and the path may zigzag. Its advantage: $\gamma$ no longer matters. It
-# pays where a careless $\gamma$ makes backtracking fall far below the step that would do. In BLS every trial is a pass
-# through the encoder; in FBLS it costs decoders alone, so trials are cheap exactly where the encoder is large. There it
-# also inherits the blind spot of FBLS: exact for $z - \eta d_z$, it is not exact for the step that is taken.
+# An exact search is not free, and the best step is not the best start for the next one: where one loss alone limits the
+# step, its new gradient is orthogonal to the last direction, and the path may zigzag. Its advantage: $\gamma$ no longer
+# matters. It pays where a careless $\gamma$ makes backtracking fall far below the step that would do. In BLS every
+# trial is a pass through the encoder; in FBLS it costs decoders alone, so trials are cheap exactly where the encoder is
+# large. There it also inherits the blind spot of FBLS: exact for $z - \eta d_z$, it is not exact for the step that is
+# taken.
 #
 # In the last column of the figure the price of a pass through all decoders is given in passes through the encoder.
 #
 # ## Two losses that are not convex
 #
 # Fonseca and Fleming's pair, $1 - \exp(-\|z \mp (1, 1)/\sqrt 2\|^2)$. The Pareto set is the segment between the minima,
-# the front bulges away from the origin, except near its ends. Weighted sums cannot see the bulge: on the segment the mean of
-# the two losses has a *maximum* in the middle.
+# the front bulges away from the origin, except near its ends. Weighted sums cannot see the bulge: on the segment the
+# mean of the two losses has a *maximum* in the middle.
 
 # %%
 pair = toy.nonconvex_pair()

@@ -134,9 +134,8 @@ table_1["memory / equal weight"] = table_1["peak memory, MB"] / peaks["EqualWeig
 title = f"Table 1, CIFAR-10: seconds per {timing_images:,} images; the paper's are per epoch of 50,000"
 notes = [
     f"Times: {frames.provenance([timing_run])}. Memory: {frames.provenance([memory_run])}.",
-    "Ratios are geometric means over n rounds, with 95 % t-intervals. A ratio agrees if "
-    f"its interval is within {tables.AGREEMENT:.0%} of the paper's ratio. Same direction: it lies on the same side of 1 "
-    "as the paper's. Passes are means per step, T = 10 tasks. Peak memory: weights, buffers, activations, gradients.",
+    tables.ABOUT_RATIOS,
+    "Passes are means per step, T = 10 tasks. Peak memory: weights, buffers, activations, gradients.",
 ]
 hidden = ("ours, ms a step", "thesis / SGD", "encoder passes", "memory / equal weight", *tables.HIDDEN_TIMES)
 display(Markdown(tables.write_table(table_1, "table-1-cifar10", folder, title, notes, hidden=hidden)))

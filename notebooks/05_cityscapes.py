@@ -240,9 +240,8 @@ table_2.insert(3, "ours, ms a step", 1000 * table_2["ours, s"] / steps)
 title = f"Table 2, Cityscapes: seconds for {steps} step{'s' * (steps > 1)}; the paper's are for an epoch of its images"
 notes = [
     f"Times: {frames.provenance([timing_run])}. Memory: {frames.provenance([memory_run])}.",
-    "Ratios are geometric means over n rounds, with 95 % t-intervals. A ratio agrees if "
-    f"its interval is within {tables.AGREEMENT:.0%} of the paper's ratio. Same direction: it lies on the same side of 1 "
-    "as the paper's. Predicted: counted passes times the median time of one pass. Passes are means per step, T = 3 "
+    tables.ABOUT_RATIOS,
+    "Predicted: counted passes times the median time of one pass. Passes are means per step, T = 3 "
     "tasks; a decoder pass is that of one task. Peak memory: weights, buffers, activations, gradients. Trials and passes "
     f"are means over the first {len(timing_run.rows) // len(timed.methods) * steps} measured steps of a network, always "
     "on the same images.",

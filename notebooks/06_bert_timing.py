@@ -128,9 +128,8 @@ table_3["peak memory, MB"] = table_3["method"].map(pd.DataFrame(memory_run.rows)
 title = f"Table 3, BERT on STS-B: seconds per {timing_pairs:,} pairs; the paper's are of a subset of unknown size"
 notes = [
     f"Times: {frames.provenance([timing_run])}. Memory: {frames.provenance([memory_run])}.",
-    "Ratios are geometric means over n rounds, with 95 % t-intervals. A ratio agrees if "
-    f"its interval is within {tables.AGREEMENT:.0%} of the paper's ratio. Same direction: it lies on the same side of 1 "
-    "as the paper's. Passes are means per step, T = 3 tasks. Peak memory: weights, buffers, activations, gradients; not "
+    tables.ABOUT_RATIOS,
+    "Passes are means per step, T = 3 tasks. Peak memory: weights, buffers, activations, gradients; not "
     "measured for SGD, T forwards.",
 ]
 hidden = ("encoder passes", *tables.HIDDEN_TIMES)

@@ -135,9 +135,10 @@ sweeps = {
 # **FBLS+gain**. In the small examples it has the defaults, β = 0.1 and the bound 1.
 #
 # With the gain, the predicted decrease of the weighted loss $\sum_t \alpha_t L_t$ is the true one, to first order. The
-# encoder's share of it is $\eta\, d_z^\top J J^\top d_z = \eta\rho\|d_z\|^2 = \sum_t \alpha_t\,\eta\rho\,\langle g_t,
-# d_z\rangle$. Here is a check on a LeNet whose last encoder layer was scaled by ten, so that its gain is far from 1. The
-# step is so small that only the first order counts.
+# encoder's share of it is
+# $\eta\, d_z^\top J J^\top d_z = \eta\rho\|d_z\|^2 = \sum_t \alpha_t\,\eta\rho\,\langle g_t, d_z\rangle$. Here is a
+# check on a LeNet whose last encoder layer was scaled by ten, so that its gain is far from 1. The step is so small that
+# only the first order counts.
 
 # %% tags=["nbval-check-output"]
 images = torch.rand(64, 1, 28, 28, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -212,18 +213,20 @@ display(Markdown("\n".join(lines)))
 # %% [markdown]
 # ### What is proved
 #
-# **Proposition.** Let gradients be deterministic, $z(\theta_{sh}) = A\theta_{sh} + b$ with $A A^\top = \rho I$, $\rho > 0$,
-# let the $L_t$ be bounded below and have $M$-Lipschitz gradients in $(\theta_{sh}, \theta_t)$, and let every search start
-# at a bound and have a floor below $\min(lr_{ub},\, 2\gamma(1-\beta)/M)$. Then FBLS with the gain and MGDA takes the steps
-# of BLS, and $\|\nabla_{\theta_t}L_t\|^2 + \rho\|d_z\|^2 \to 0$ for every $t$: every accumulation point is Pareto stationary.
+# **Proposition.** Let gradients be deterministic, $z(\theta_{sh}) = A\theta_{sh} + b$ with $A A^\top = \rho I$,
+# $\rho > 0$, let the $L_t$ be bounded below and have $\Lambda$-Lipschitz gradients in $(\theta_{sh}, \theta_t)$, and
+# let every search start at a bound and have a floor below $\min(lr_{ub},\, 2\gamma(1-\beta)/\Lambda)$. Then FBLS with
+# the gain and MGDA takes the steps of BLS, and $\|\nabla_{\theta_t}L_t\|^2 + \rho\|d_z\|^2 \to 0$ for every $t$: every
+# accumulation point is Pareto stationary.
 #
-# *Proof.* $z(\theta_{sh} - \eta A^\top d_z) = z - \eta A A^\top d_z = z - \eta\rho d_z$ without a remainder, so the trial
-# is where the step ends; and $\langle A^\top g_t, A^\top d_z\rangle = \rho\langle g_t, d_z\rangle$, so the slopes are those
-# of (4). MGDA gives $\langle g_t, d_z\rangle \ge \|d_z\|^2$, so the slope of task $t$ is at least
+# *Proof.* $z(\theta_{sh} - \eta A^\top d_z) = z - \eta A A^\top d_z = z - \eta\rho d_z$ without a remainder, so the
+# trial is where the step ends; and $\langle A^\top g_t, A^\top d_z\rangle = \rho\langle g_t, d_z\rangle$, so the slopes
+# are those of (4). MGDA gives $\langle g_t, d_z\rangle \ge \|d_z\|^2$, so the slope of task $t$ is at least
 # $D_t = \|\nabla_{\theta_t}L_t\|^2 + \rho\|d_z\|^2$, the squared length of what moves $L_t$. By the Lipschitz bound
-# $L_t$ falls by at least $\eta s_t - \tfrac{M}{2}\eta^2 D_t \ge \eta s_t\,(1 - \tfrac{M}{2}\eta)$, so a step that fails has
-# $\eta > 2(1-\beta)/M$, and the accepted ones are at least $\min(lr_{ub},\, 2\gamma(1-\beta)/M)$. Each lowers every $L_t$ by
-# at least $\eta\beta D_t$; the $L_t$ are bounded below, so the $D_t$ sum to a finite number. ∎
+# $L_t$ falls by at least $\eta s_t - \tfrac{\Lambda}{2}\eta^2 D_t \ge \eta s_t\,(1 - \tfrac{\Lambda}{2}\eta)$, so a
+# step that fails has $\eta > 2(1-\beta)/\Lambda$, and the accepted ones are at least
+# $\min(lr_{ub},\, 2\gamma(1-\beta)/\Lambda)$. Each lowers every $L_t$ by at least $\eta\beta D_t$; the $L_t$ are
+# bounded below, so the $D_t$ sum to a finite number. ∎
 #
 # **In general** split $J J^\top d_z = \rho\,d_z + r$ with $r \perp d_z$. The loss of one task changes to first order by
 # $-\eta\left(\rho\langle g_t, d_z\rangle + \langle g_t, r\rangle\right)$ through the encoder. It falls as long as
@@ -462,12 +465,13 @@ display(Markdown("\n".join(lines)))
 # %% [markdown]
 # ## Second order
 #
-# Newton's method for several objectives (Fliege, Graña Drummond and Svaiter 2009,
-# [doi 10.1137/08071692X](https://doi.org/10.1137/08071692X)) takes $d = \arg\min_d \max_t\, g_t^\top d + \tfrac12 d^\top
-# H_t d$ and searches from $\eta = 1$. In latent space the same is done with $\partial L_t/\partial z$ and $\partial^2
-# L_t/\partial z^2$, trials by the decoders alone, and $\theta \leftarrow \theta + \eta J^{+} d_z$: the Gauss-Newton step
-# of the weighted loss where $J$ has full row rank. On two quadratics with $z = A\theta$ it is Newton's step, however badly
-# $A$ is conditioned; and since the minimiser of any weighted sum of the two lies on their Pareto set, one full step arrives there.
+# Newton's method for several objectives (Fliege, Graña Drummond and Svaiter 2009, [doi
+# 10.1137/08071692X](https://doi.org/10.1137/08071692X)) takes
+# $d = \arg\min_d \max_t\, g_t^\top d + \tfrac12 d^\top H_t d$ and searches from $\eta = 1$. In latent space the same is
+# done with $\partial L_t/\partial z$ and $\partial^2 L_t/\partial z^2$, trials by the decoders alone, and
+# $\theta \leftarrow \theta + \eta J^{+} d_z$: the Gauss-Newton step of the weighted loss where $J$ has full row rank.
+# On two quadratics with $z = A\theta$ it is Newton's step, however badly $A$ is conditioned; and since the minimiser of
+# any weighted sum of the two lies on their Pareto set, one full step arrives there.
 
 # %%
 starts = toy.STARTS
@@ -510,8 +514,9 @@ title = "Second order on two quadratics"
 display(Markdown(tables.write_table(newton, "ours-beyond-second-order", folder, title, notes)))
 
 # %% [markdown]
-# On a network $J^{+} d_z$ is not at hand: conjugate gradients on $J J^\top$ take a Jacobian-vector and a vector-Jacobian product through the encoder an
-# iteration, several times the cost of a step of FBLS, so this stays with the toy problems.
+# On a network $J^{+} d_z$ is not at hand: conjugate gradients on $J J^\top$ take a Jacobian-vector and a
+# vector-Jacobian product through the encoder an iteration, several times the cost of a step of FBLS, so this stays with
+# the toy problems.
 #
 # ## What holds
 #

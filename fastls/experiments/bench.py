@@ -176,12 +176,12 @@ def describe_shares(profiled: Run) -> str:
     return f"{least:.0%} encoder and decoders once each and the update, {trials:.0%} trials, {rest:.0%} rest"
 
 
-def judge_compared(compared: list[tuple[str, tuple, float]]) -> list[dict]:
+def judge_compared(workload: str, compared: list[tuple[str, tuple, float]]) -> list[dict]:
     """The targets at the largest T of a `Growth`, for every batch, or of its networks, as `judge_targets` has them."""
     judged = []
     for name, measured, share in compared:
-        judged.append(judge_target("growth", name, "≤", MOST_ELSEWHERE, *measured))
-        judged.append(judge_target("growth", f"{name}, peak memory", "≤", MOST_ELSEWHERE, share, share, share, 1))
+        judged.append(judge_target(workload, name, "≤", MOST_ELSEWHERE, *measured))
+        judged.append(judge_target(workload, f"{name}, peak memory", "≤", MOST_ELSEWHERE, share, share, share, 1))
     return judged
 
 
@@ -206,7 +206,7 @@ def write_networks(run: Run, folder: Path) -> str:
         f"{provenance([run])}.",
         "Milliseconds are geometric means over n rounds, in which the methods take turns; ratios within a round, with "
         "95 % t-intervals. MTAN: z is the eight feature maps of a ResNet-18, and every decoder a stack of attention "
-        "masks with convolutions of its own. Small BERT: 4 layers of width 256.",
+        "masks with convolutions of its own, so that trials are dear. Small BERT: 4 layers of width 256.",
     ]
     return write_table(growth_figures.tabulate_networks(run), "bench-networks", folder, title, notes)
 
@@ -223,7 +223,7 @@ def write_benchmarks(
     Args:
         timings: workload -> what to time, see `make_timing`.
         store: of the runs.
-        folder: where ``bench-<workload>``, ``bench-growth`` and ``bench-targets`` go.
+        folder: where ``bench-<workload>``, ``bench-growth``, ``bench-networks`` and ``bench-targets`` go.
         growth: what grows, if anything.
         networks: of other kinds, if any.
     """
@@ -248,12 +248,12 @@ def write_benchmarks(
         yield text
     if growth:
         run = growth.execute(store)
-        judged += judge_compared(growth_figures.compare_at_most_tasks(run))
+        judged += judge_compared("growth", growth_figures.compare_at_most_tasks(run))
         sizes.append(f"growth: {growth_figures.describe(run)}")
         yield write_growth(run, folder)
     if networks:
         run = networks.execute(store)
-        judged += judge_compared(growth_figures.compare_networks(run))
+        judged += judge_compared("networks", growth_figures.compare_networks(run))
         sizes.append(f"networks: {provenance([run])}")
         yield write_networks(run, folder)
     targets = pd.DataFrame(judged)

@@ -1,4 +1,4 @@
-"""Every notebook at one profile, one after the other; strict about what goes in and what comes out."""
+"""Every notebook at one profile; strict about what goes in and what comes out."""
 
 import multiprocessing
 import os
@@ -38,7 +38,7 @@ class Job:
         parameters: what papermill injects.
         executed: where the executed notebook goes, failed or not.
         artefacts: files that it must write.
-        alone: whether it times steps, which nothing else may disturb.
+        alone: whether it times steps, which nothing else may disturb: one of its parameters ends in ``_rounds``.
         quiet: no progress bars; they would be stored in the notebook, other ones every time.
     """
 
@@ -179,26 +179,29 @@ def read_artefacts(root: Path) -> dict[str, list[str]]:
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[Result]:
-    """Run those that time nothing at once, as many as there are cores, then the others one after the other.
+    """Run side by side what times nothing, as many notebooks as there are cores, then the others one after the other.
 
-    Where only stored runs are drawn, none times anything.
+    Where only stored runs are drawn, none times anything. Results are in the order of `jobs`.
     """
-    alone = [job for job in jobs if job.alone and not os.environ.get(STORED_ONLY)]
-    together = [job for job in jobs if job not in alone]
-    order, results = together + alone, {}
+    stored = bool(os.environ.get(STORED_ONLY))
+    together, alone = ([job for job in jobs if (job.alone and not stored) == last] for last in (False, True))
+    labels = [f"[{number}/{len(jobs)}]" for number in range(1, len(jobs) + 1)]
+    results = {}
     for at_once, some in ((usable_cores(), together), (1, alone)):
         with ThreadPoolExecutor(at_once) as pool:
-            places = [f"[{order.index(job) + 1}/{len(jobs)}]" for job in some]
-            results |= {result.job.name: result for result in pool.map(_run_alone, some, places)}
+            done = pool.map(_run_in_process, some, labels[len(results) :])
+            results |= {result.job.name: result for result in done}
     return [results[job.name] for job in jobs]
 
 
-def _run_alone(job: Job, place: str) -> Result:
+def _run_in_process(job: Job, label: str) -> Result:
     """In a process of its own, so that its peak memory is its own and its crash only its own."""
-    print(f"{place} {job.name}", file=sys.stderr, flush=True)
-    context = multiprocessing.get_context("forkserver")  # imports this module once, not once a notebook
+    print(f"{label} {job.name}", file=sys.stderr, flush=True)
+    # The server imports this module once, not once a notebook. On macOS a fork after such imports may crash.
+    context = multiprocessing.get_context("spawn" if sys.platform == "darwin" else "forkserver")
     context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    now = dict(os.environ)  # that of the server is as old as the server
+    with ProcessPoolExecutor(1, mp_context=context, initializer=os.environ.update, initargs=(now,)) as pool:
         try:
             return pool.submit(run_job, job).result()
         except BrokenProcessPool:

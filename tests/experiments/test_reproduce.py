@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-import time
+import threading
 from pathlib import Path
 
 import nbformat
@@ -114,24 +114,32 @@ def test_only_the_notebooks_of_theory_and_of_toys_time_nothing():
     assert [job.name for job in jobs if not job.alone] == ["01_theory", "02_toy_quadratics"]
 
 
-def test_notebooks_that_time_nothing_run_side_by_side_and_first(tmp_path, monkeypatch):
+def test_notebooks_that_time_nothing_run_side_by_side_and_first(monkeypatch):
     jobs = [Job(Path(f"{name}.py"), {}, Path("x"), (), alone=name in "bd") for name in "abcd"]
-    running, seen = set(), []
+    both, seen = threading.Barrier(2, timeout=10), []
 
-    def run(job, place):
-        running.add(job.name)
-        time.sleep(0.2)
-        seen.append((place, job.name, len(running)))
-        running.discard(job.name)
+    def run(job, label):
+        if not job.alone:
+            both.wait()  # for the other one: it breaks where they take turns
+        seen.append((label, job.name))
         return Result(job, None, 0.0, 0.0, 0)
 
-    monkeypatch.setattr(runner, "_run_alone", run)
+    monkeypatch.setattr(runner, "_run_in_process", run)
     monkeypatch.setattr(runner, "usable_cores", lambda: 2)
     monkeypatch.delenv(runner.STORED_ONLY, raising=False)
     assert [result.job.name for result in runner.run_jobs(jobs)] == list("abcd")
-    assert [name for _, name, _ in seen[2:]] == ["b", "d"] and [count for _, _, count in seen[2:]] == [1, 1]
-    assert {name for _, name, _ in seen[:2]} == {"a", "c"} and seen[0][2] == 2
-    assert sorted(place for place, _, _ in seen) == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert sorted(seen) == [("[1/4]", "a"), ("[2/4]", "c"), ("[3/4]", "b"), ("[4/4]", "d")]
+    assert [name for _, name in seen[2:]] == ["b", "d"]
+
+
+def test_a_notebook_sees_the_environment_of_the_moment(tmp_path, monkeypatch):
+    """Not that of the first notebook that this process ran."""
+    code = "import os\nassert os.environ['A_VARIABLE_OF_A_TEST'] == '{}'"
+    for value in ("first", "second"):
+        monkeypatch.setenv("A_VARIABLE_OF_A_TEST", value)
+        root = write_repository(tmp_path / value, {"01_looks": code.format(value)})
+        (result,) = runner.run_jobs(plan_for(root))
+        assert result.problem is None
 
 
 @pytest.fixture(scope="module")

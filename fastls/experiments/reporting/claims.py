@@ -2,7 +2,8 @@
 
 A row is a test of one claim. It votes where it makes the paper's own comparison with the paper's own rival, and, for
 claims about where a training ends, at the paper's length; other rows are shown beside. Whatever is compared, a
-difference above 0 speaks against the claim. Which rows there are, and which vote, `comparisons` decides.
+difference above 0 speaks against the claim; from a printed ratio both signs lead away. Which rows there are, and which
+vote, `comparisons` decides.
 """
 
 from collections.abc import Sequence

@@ -58,8 +58,8 @@ def compare_with_best_step(
         note, verdict = f"every step of {rival} diverged", Verdict.HOLDS if ours.notna().all() else Verdict.UNDECIDED
         return _point_row(row, metric, ours.mean(), np.nan, len(ours), verdict, votes, note)
     best = float(whole.idxmin())
-    steps = theirs["lr"].unique()
-    note = f"best step {best:g}{f', the largest of {len(steps)}' if best == steps.max() else ''}"
+    tried = theirs["lr"].unique()
+    note = f"best step {best:g}{f', the largest of {len(tried)}' if best == tried.max() and len(tried) > 1 else ''}"
     note += f"{_name_fewer_seeds(means, seeds, best)}; {_describe_size(ends)}"
     if ours.isna().any():
         note += f"; {method} diverged on {int(ours.isna().sum())} of {len(ours)} seeds"

@@ -100,7 +100,7 @@ def draw_learning_curves(frame: pd.DataFrame, source: str, lines: dict[str, str]
 
 def draw_step_sizes(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> tuple[Figure, pd.DataFrame]:
     """Step size (median, band from 5 % to 95 %), share of steps at the bound, trials and median gain, by epoch."""
-    columns = ["step_median", "step_p05", "step_p95", "share_at_bound", "trials", "gain_median"]
+    columns = ["step_median", "step_p05", "step_p95", "share_at_bound", "trials", "gain_median", "accepted"]
     table = frame[~frame["diverged"]].groupby(["label", "epoch"])[columns].mean()
     figure, axes = new_figure(4)
     for label, name in _drawn(lines, table):
@@ -111,13 +111,18 @@ def draw_step_sizes(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> 
         axes[2].plot(rows.index, rows["trials"], **style)
         axes[3].plot(rows.index, rows["gain_median"].astype(float), **style)  # parameter-space methods have none
     axes[0].set(xlabel="epoch", yscale="log", title="step size η (median, 5-95 %)")
-    axes[0].set_ylim(bottom=max(axes[0].get_ylim()[0], table["step_median"].min() / 100))  # failed searches lie below
+    least = table["step_median"].min() / 100
+    cut = ""
+    if axes[0].get_ylim()[0] < least:  # where searches failed, at the floor
+        axes[0].set_ylim(bottom=least)
+        failed = 1 - table["accepted"].min()
+        cut = f" · the first panel ends at {least:.1g}; up to {failed:.0%} of the searches of an epoch failed"
     axes[1].set(xlabel="epoch", ylim=(-0.03, 1.03), title="share of steps at the bound")
     axes[2].set(xlabel="epoch", ylim=(0, None), title="trials per step")
-    axes[3].set(xlabel="epoch", yscale="log", title=r"median gain $\|J^\top d_z\|^2/\|d_z\|^2$")
+    axes[3].set(xlabel="epoch", yscale="log", title=r"median gain $\|J^T d_z\|^2/\|d_z\|^2$")
     whole_epochs(axes)
     share_legend(figure, axes[0])
-    sign(figure, f"steps of an epoch, mean over runs · {_count_runs(frame, lines)}\n{source}")
+    sign(figure, f"steps of an epoch, mean over runs · {_count_runs(frame, lines)}{cut}\n{source}")
     return figure, table
 
 

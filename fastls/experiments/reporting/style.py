@@ -134,7 +134,7 @@ def save_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
     """Write ``name.pdf`` and ``name.png`` where they belong in `folder`; the bytes depend on the drawing alone.
 
     What is drawn is rounded first: another processor computes the last digits otherwise, and no eye sees them. The PNG
-    has 256 colours, at a third of the size.
+    has few colours, to stay small.
     """
     for panel in figure.axes:
         round_drawn(panel)
@@ -153,7 +153,7 @@ def save_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
 
 
 def reduce_colours(picture: Picture.Image) -> Picture.Image:
-    """256 colours: the 128 that fill most of an RGB picture, as they are, and 128 that cover it best.
+    """At most 256 colours: the 128 that fill most of an RGB picture, as they are, and 128 that cover it best.
 
     Colours that only cover would give a pale band the tint of another method's.
     """

@@ -57,7 +57,7 @@ def run_all(configs: Sequence[RunConfig], store: RunStore, jobs: int = 1) -> lis
 
 
 def run_groups(groups: Mapping[str, Sequence[RunConfig]], store: RunStore, jobs: int = 1) -> dict[str, list[Run]]:
-    """`run_all` of several lists by name, as one queue: the processes start once, and none waits for the last run."""
+    """`run_all` of several lists by name, as one queue: no list waits for the last run of the one before it."""
     runs = iter(run_all([config for some in groups.values() for config in some], store, jobs))
     return {name: [next(runs) for _ in some] for name, some in groups.items()}
 

@@ -99,6 +99,16 @@ def test_step_sizes_draw_medians_shares_and_trials(constant):
     assert figure.axes[1].lines[0].get_ydata() == pytest.approx(table.loc["FBLS", "share_at_bound"])
 
 
+def test_failed_searches_leave_the_first_panel_and_are_counted_below(constant):
+    frame, lines = label_searches(constant, to_frame(beta_runs()), also={"BLS": 0.1})
+    failing = frame.assign(step_p05=frame["step_p05"].where(frame["label"] != "FBLS", 1e-10), accepted=0.75)
+    figure, table = figures.draw_step_sizes(failing, "", lines)
+    assert figure.axes[0].get_ylim()[0] == pytest.approx(table["step_median"].min() / 100)
+    assert "up to 25% of the searches of an epoch failed" in figure.get_supxlabel().replace("\n", " ")
+    whole, _ = figures.draw_step_sizes(frame, "", lines)
+    assert "failed" not in whole.get_supxlabel()
+
+
 def test_samples_draw_every_image_under_its_caption():
     images = np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28)
     figure, table = figures.draw_samples(images, ["1 and 2", "3 and 4"], "")

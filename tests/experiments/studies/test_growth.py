@@ -84,7 +84,7 @@ def test_slopes_are_those_beyond_plain_pytorch_whatever_the_machine_does():
 def test_the_targets_at_the_largest_t_are_judged_at_every_batch():
     slow = {16: 1.2, 64: 1.05}
     run = grown(lambda method, tasks, batch: slow[batch] if method in ("FBLS", WARM) else 1.0)
-    judged = {row["ratio"]: row for row in bench.judge_compared(figures.compare_at_most_tasks(run))}
+    judged = {row["ratio"]: row for row in bench.judge_compared("growth", figures.compare_at_most_tasks(run))}
     for batch, verdict in ((16, "not met"), (64, "met")):
         row = judged[f"FBLS / EqualWeight, T = 40, batch {batch}"]
         assert row["verdict"] == verdict and row["measured"] == pytest.approx(slow[batch])
@@ -116,3 +116,8 @@ def test_the_benchmark_writes_them(measured, tmp_path):
     assert all(f"{method} / EqualWeight, MTAN, T = 2" in targets for method in ("FBLS", WARM))
     assert "why a target is missed" not in targets  # no profile says why
     assert {path.suffix for path in tmp_path.rglob("bench-growth.*")} == {".md", ".csv", ".png", ".pdf"}
+    assert {path.suffix for path in tmp_path.rglob("bench-networks.*")} == {".md", ".csv"}
+    table = figures.tabulate_networks(given[1].execute(store))
+    plain = table[table["method"] == PLAIN]
+    assert plain["/ plain"].to_list() == [1, 1] and plain["trials"].to_list() == [0, 0]
+    assert (table[table["method"] == "FBLS"]["trials"] >= 1).all()

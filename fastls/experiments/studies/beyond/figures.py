@@ -94,7 +94,9 @@ def draw_sensitivity(parts: dict[str, pd.DataFrame], source: str) -> tuple[Figur
         table = _summarize(final, ["variant", column])
         for method, part in table.groupby("variant"):
             look = style.line_style(method) | {"label": method}
-            part = part.set_index(column)
+            lost = failed.loc[failed["variant"] == method, column].unique()  # there the line breaks
+            part = part.set_index(column)[["mean", "low", "high"]].drop(index=lost, errors="ignore")
+            part = part.reindex(part.index.union(lost))
             style.draw_with_band(panel, part["mean"], part["low"], part["high"], look)
             shown |= {method: panel.get_lines()[-1]}
         for method, column_of in failed.groupby("variant")[column]:

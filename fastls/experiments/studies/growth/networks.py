@@ -12,6 +12,7 @@ from fastls.models.bert import VOCABULARY, bert
 
 LATENT = 512  # numbers of z, a sample, of the ResNet
 CHANNELS = (64, 128, 256, 512)  # of the stages of a ResNet
+# The keys of stored runs hold a network's name and no more: another network needs another name.
 TOKENS = 32  # of a text
 
 
@@ -35,7 +36,7 @@ class Size:
 
 
 def make_problem(size: Size, side: int, device: str) -> tuple[fastls.MultiTaskModel, Tensor | dict, dict[str, Tensor]]:
-    """A network, a random batch, and a target between 0 and 1 for every task."""
+    """A network, a random batch, and a target of 0 or 1 for every task."""
     torch.manual_seed(0)
     tasks = tuple(f"attribute {t}" for t in range(1, size.tasks + 1))
     model, inputs = NETWORKS[size.network](size, tasks, side)
@@ -44,14 +45,14 @@ def make_problem(size: Size, side: int, device: str) -> tuple[fastls.MultiTaskMo
     return model.to(device), inputs, targets
 
 
-def _resnet(size: Size, tasks: tuple[str, ...], side: int):
+def _resnet(size: Size, tasks: tuple[str, ...], side: int) -> tuple[fastls.MultiTaskModel, Tensor]:
     """A decoder for each of T binary targets, as for the attributes of CelebA; z is one vector a sample."""
     encoder = ResNet(BasicBlock, [size.blocks] * 4)
     encoder.fc = nn.Identity()
     return _classify(encoder, {task: make_decoder(size.width) for task in tasks}), _images(size, side)
 
 
-def _mtan(size: Size, tasks: tuple[str, ...], side: int):
+def _mtan(size: Size, tasks: tuple[str, ...], side: int) -> tuple[fastls.MultiTaskModel, Tensor]:
     """Attention over all stages of a ResNet: z is eight feature maps, and every decoder a network of its own.
 
     Source: Liu, Johns and Davison (2019), "End-to-End Multi-Task Learning with Attention",
@@ -60,7 +61,7 @@ def _mtan(size: Size, tasks: tuple[str, ...], side: int):
     return _classify(Stages(size.blocks), {task: Attention() for task in tasks}), _images(size, side)
 
 
-def _small_bert(size: Size, tasks: tuple[str, ...], side: int):
+def _small_bert(size: Size, tasks: tuple[str, ...], side: int) -> tuple[fastls.MultiTaskModel, dict]:
     """BERT of 4 layers × 256: a small encoder that is far more than its decoders all the same."""
     model = bert(tasks, layers=4, width=256, decoder_width=256)
     ids = torch.randint(VOCABULARY, (size.batch, TOKENS))
