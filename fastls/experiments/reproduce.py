@@ -201,11 +201,15 @@ def _run_in_process(job: Job, label: str) -> Result:
     context = multiprocessing.get_context("spawn" if sys.platform == "darwin" else "forkserver")
     context.set_forkserver_preload([__name__])
     now = dict(os.environ)  # that of the server is as old as the server
-    with ProcessPoolExecutor(1, mp_context=context, initializer=os.environ.update, initargs=(now,)) as pool:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_set_environment, initargs=(now,)) as pool:
         try:
             return pool.submit(run_job, job).result()
         except BrokenProcessPool:
             return Result(job, "its process was killed, perhaps for want of memory", 0.0, 0.0, 0)
+
+
+def _set_environment(variables: dict[str, str]) -> None:
+    os.environ.update(variables)
 
 
 def run_job(job: Job) -> Result:
