@@ -22,7 +22,7 @@
 # [Filatov and Merkulov (2021)](https://arxiv.org/abs/2110.00874), and figure 4 of the thesis. We add the step size along
 # training, which the paper describes in words, and equal-weight SGD, which the paper leaves out.
 #
-# **Takes** about four minutes on two cores at the default size, which is far smaller than the paper's. The size is
+# **Takes** a few minutes on two cores at the default size, which is far smaller than the paper's. The size is
 # printed under every figure. The runs are kept, so a second execution only draws.
 
 # %% tags=["parameters"]

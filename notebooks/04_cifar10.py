@@ -25,7 +25,7 @@
 # and MGDA-UB at several step sizes, peak memory, the cost for different numbers of tasks, balanced errors and ten-way
 # accuracy.
 #
-# **Takes** about two minutes on two cores at the default size, which is far smaller than the paper's. The size is
+# **Takes** a few minutes on two cores at the default size, which is far smaller than the paper's. The size is
 # printed under every figure. The runs are kept, so a second execution only draws.
 
 # %% tags=["parameters"]

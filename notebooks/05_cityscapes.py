@@ -24,7 +24,7 @@
 # of the thesis. We add predictions beside the truth, the step size along training, the decoders' share of a step, peak
 # memory and equal-weight SGD.
 #
-# **Takes** about a minute on two cores at the default size. This size is far smaller than the paper's in images, network
+# **Takes** one or two minutes on two cores at the default size. This size is far smaller than the paper's in images, network
 # and epochs. It is printed under every figure. The runs are kept, so a second execution only draws.
 
 # %% tags=["parameters"]

@@ -22,7 +22,7 @@
 # for different shares of the encoder, which the paper argues for but does not show. We also add peak memory,
 # equal-weight SGD and a short training. The training is compared with an answer that looks at no sentence.
 #
-# **Takes** about a minute on two cores and less than 2 GB of memory at the default size. There a small BERT is timed, of
+# **Takes** one or two minutes on two cores and less than 2 GB of memory at the default size. There a small BERT is timed, of
 # 6 layers and width 256. Its encoder takes nearly all of a forward and backward, as that of BERT-base does. BERT-base has
 # `layers = 12`, `width = 768` and `decoder_width = 768`, and needs 9 GB; the committed results are of BERT-base. Sizes are
 # printed under every artefact. Runs are kept, so a second execution only draws.

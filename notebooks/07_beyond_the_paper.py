@@ -20,7 +20,7 @@
 # **Regenerates** nothing of [Filatov and Merkulov (2021)](https://arxiv.org/abs/2110.00874): everything here is ours.
 # It continues notebook 01, which introduces both tests and the example that defeats FBLS.
 #
-# **Takes** about a minute on two cores at the default size; sizes are printed under every figure. Runs are kept, so a
+# **Takes** one or two minutes on two cores at the default size; sizes are printed under every figure. Runs are kept, so a
 # second execution only draws.
 
 # %% tags=["parameters"]

@@ -18,7 +18,7 @@
 #
 # **Regenerates** nothing of [Filatov and Merkulov (2021)](https://arxiv.org/abs/2110.00874): everything here is ours.
 #
-# **Takes** about a minute on two cores at the default size, which is too short for conclusions. Sizes are printed
+# **Takes** one or two minutes on two cores at the default size, which is too short for conclusions. Sizes are printed
 # under every figure. Runs are kept, so a second execution only draws.
 
 # %% tags=["parameters"]
