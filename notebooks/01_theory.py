@@ -882,7 +882,8 @@ display(
         f"- With several tasks even the direction may be lost: for random encoders in **{share.max():.0%}** of the draws "
         f"at {share.idxmax()} parameters, and in **{share.min():.0%}** at {share.idxmin()}.\n"
         "- It is proved where the encoder is linear and $JJ^\\top = I$; where $JJ^\\top = \\rho I$, a bound $lr_{ub}$ "
-        "below both $2/\\ell$ and $2/(\\ell\\rho)$ keeps descent (section 10, C). `record.gain` comes free with every step: look at it."
+        "below both $2/\\ell$ and $2/(\\ell\\rho)$ keeps descent (section 10, C). `record.gain` comes free with every step; alone "
+        "it says nothing: it is the product with step size and curvature that must stay below 2."
     )
 )
 
