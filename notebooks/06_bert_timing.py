@@ -153,7 +153,7 @@ display(Markdown(claims.to_list(claim_1)))
 # ## Which SGD did the paper time?
 #
 # Assume that an encoder backward costs two forwards. Then a latent method takes $1 + 2 = 3$ units of time. SGD with one
-# shared forward takes $1 + 2T = 7$, and SGD with a forward per task takes $3T = 9$. So passes alone predict the ratios 3/7
+# shared forward takes $1 + 2T = 7$, and SGD with a forward a task takes $3T = 9$. So passes alone predict the ratios 3/7
 # or 3/9. The printed ratios lie between them.
 #
 # What would explain the printed ratios? A more expensive backward lowers the first prediction. Time that every method
@@ -320,7 +320,7 @@ display(
 # ## Five questions
 #
 # **1.** Ten tasks, and a backward pass costs two forward passes. What do passes alone predict for MGDA-UB / SGD, with one
-# forward for all tasks and with a forward per task?
+# forward for all tasks and with a forward a task?
 #
 # <details><summary>Answer</summary>
 #

@@ -69,7 +69,9 @@ def _execute(notebook: str, folder: Path) -> None:
 def _benchmark(folder: Path) -> None:
     timings = {name: bench.make_timing(name, "laptop", "cpu", source=source) for name, source in bench.RECORDED.items()}
     if not bench.find_spec("torchjd"):
-        pytest.skip("the committed benchmark times TorchJD too")
+        pytest.skip(
+            "the committed benchmark times TorchJD too: runs where requirements.txt is installed, as in `make test`"
+        )
     growth, networks = make_growth("laptop", "cpu"), make_networks("laptop", "cpu")
     list(bench.write_benchmarks(timings, RunStore(DATA / "runs"), folder, growth, networks))
 

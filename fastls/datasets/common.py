@@ -164,7 +164,7 @@ def check_files(folder: Path, hashes: Mapping[str, str | None], advice: str) -> 
 
     Args:
         folder: of the files.
-        hashes: name -> md5 or sha256, told apart by their lengths; None for any content.
+        hashes: name -> md5 or sha256, which differ in length; None for any content.
         advice: what to do about a missing or damaged file.
     """
     for name, expected in hashes.items():

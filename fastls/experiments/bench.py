@@ -206,7 +206,7 @@ def write_networks(run: Run, folder: Path) -> str:
         f"{provenance([run])}.",
         "Milliseconds are geometric means over n rounds, in which the methods take turns; ratios within a round, with "
         "95 % t-intervals. MTAN: z is the eight feature maps of a ResNet-18, and every decoder a stack of attention "
-        "masks with convolutions of its own, so that trials are dear. Small BERT: 4 layers of width 256.",
+        "masks with convolutions of its own, so that a trial costs much. Small BERT: 4 layers of width 256.",
     ]
     return write_table(growth_figures.tabulate_networks(run), "bench-networks", folder, title, notes)
 

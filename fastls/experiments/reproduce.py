@@ -209,6 +209,7 @@ def _run_in_process(job: Job, label: str) -> Result:
 
 
 def _set_environment(variables: dict[str, str]) -> None:
+    """A function of its own, since ``os.environ.update`` cannot be sent to a process."""
     os.environ.update(variables)
 
 

@@ -22,7 +22,7 @@ def resnet18(tasks: tuple[str, ...], stem: str = "imagenet", bfloat16: bool = Fa
     Args:
         tasks: names of the tasks; each gets its own linear layer.
         stem: "imagenet", a 7 × 7 convolution of stride 2 and a maximum over 3 × 3, of stride 2; or "small", a 3 × 3
-            convolution alone, usual for images of 32 × 32 and about fifteen times as dear.
+            convolution alone, usual for images of 32 × 32; it costs about fifteen times as much.
         bfloat16: run the encoder under autocast to bfloat16, for a GPU; z, decoders and losses stay float32.
 
     Returns:

@@ -11,6 +11,7 @@ from torch import Tensor
 _PALETTE = sns.color_palette("colorblind")
 TASK_STYLES = ({"color": _PALETTE[0], "linestyle": "-"}, {"color": _PALETTE[3], "linestyle": "--"})
 COMMON = _PALETTE[2]  # what all tasks share: the cone, the accepted steps
+CONE = "directions $d$: $-d$ lowers both losses"  # the label of a cone of directions that a step subtracts
 DIRECTION = _PALETTE[4]
 
 

@@ -53,7 +53,7 @@ def describe_readings(readings: pd.DataFrame) -> list[str]:
         reading = "one forward for all tasks" if nearer is shared else "a forward a task"
         sentences.append(
             f"{name}: the paper prints {shared['paper']:.2f}; measured here {ours[0]} with one forward for all tasks "
-            f"and {ours[1]} with a forward per task. Nearer to the paper: **{reading}**."
+            f"and {ours[1]} with a forward a task. Nearer to the paper: **{reading}**."
         )
     return sentences
 

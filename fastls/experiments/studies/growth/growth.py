@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 import fastls
 from fastls.environment import describe_environment
+from fastls.experiments.measuring.measurement import changed
 from fastls.experiments.measuring.memory import MEGABYTE, measure_peak
 from fastls.experiments.studies.growth.networks import TOKENS, Size, make_problem
 from fastls.experiments.training.optimizers.torchjd_peer import TorchJDMGDA
@@ -87,7 +88,7 @@ class Growth:
 
 def _describe(size: Size) -> dict:
     """Without the network where it is the ResNet: the first run was measured when there was no other."""
-    return {name: value for name, value in asdict(size).items() if (name, value) != ("network", "ResNet")}
+    return changed(asdict(size), {"network": "ResNet"})
 
 
 def start(method: str, model: fastls.MultiTaskModel) -> Callable[[Tensor, dict], int]:

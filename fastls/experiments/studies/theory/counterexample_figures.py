@@ -10,7 +10,15 @@ from torch import Tensor
 
 from fastls.algorithms.directions import compute_gramian, mgda
 from fastls.algorithms.spaces import Evaluation, LatentSpace, ParameterSpace
-from fastls.experiments.reporting.planes import COMMON, DIRECTION, TASK_STYLES, descent_cone, draw_arrow, fill_sector
+from fastls.experiments.reporting.planes import (
+    COMMON,
+    CONE,
+    DIRECTION,
+    TASK_STYLES,
+    descent_cone,
+    draw_arrow,
+    fill_sector,
+)
 from fastls.experiments.reporting.style import line_style, new_figure, share_legend, sign
 from fastls.experiments.studies.theory.counterexamples import share_lost, smallest_safe_cosine
 from fastls.models.quadratic import quadratics
@@ -98,7 +106,7 @@ def _draw_plane(panel, gradients: Tensor, direction: Tensor, names: tuple[str, s
         text = f"${names[0].format(t + 1)}$"
         draw_arrow(panel, gradients[t].tolist(), text, style["color"], style["linestyle"])
     draw_arrow(panel, direction.tolist(), f"${names[1]}$", DIRECTION)
-    panel.plot([], [], linewidth=6, alpha=0.4, color=COMMON, label="directions $d$: $-d$ lowers both losses")
+    panel.plot([], [], linewidth=6, alpha=0.4, color=COMMON, label=CONE)
     panel.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=title)
     panel.set(xlabel=f"${names[2].format(1)}$", ylabel=f"${names[2].format(2)}$")
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fastls.algorithms.directions import DIRECTIONS, compute_gramian
 from fastls.algorithms.pareto import stationarity_gap
-from fastls.experiments.reporting.planes import COMMON, TASK_STYLES, descent_cone, draw_arrow, fill_sector
+from fastls.experiments.reporting.planes import COMMON, CONE, TASK_STYLES, descent_cone, draw_arrow, fill_sector
 from fastls.experiments.reporting.style import new_figure, round_values, share_legend, sign
 
 _PALETTE = sns.color_palette("colorblind")
@@ -153,7 +153,7 @@ def draw_directions(gradients: Tensor, source: str) -> tuple[Figure, pd.DataFram
 
 
 def _draw_vectors(panel, gradients: Tensor, table: pd.DataFrame) -> None:
-    """Gradients, their convex hull and the four directions, with the cone of those that lower both losses."""
+    """Gradients, their convex hull, the four directions, and the cone of those that lower both when subtracted."""
     reach = 1.25 * float(np.abs(np.vstack([gradients, table[["d_1", "d_2"]]])).max())
     cone = descent_cone(-gradients)  # d itself, which is subtracted, must lie here
     if cone:
@@ -164,7 +164,7 @@ def _draw_vectors(panel, gradients: Tensor, table: pd.DataFrame) -> None:
     for name, row in table.iterrows():
         colour, _, turn = RULE_STYLES[name]
         draw_arrow(panel, (row["d_1"], row["d_2"]), name, colour, turn=turn)
-    panel.plot([], [], linewidth=6, alpha=0.3, color=COMMON, label="directions $d$ that lower both losses")
+    panel.plot([], [], linewidth=6, alpha=0.3, color=COMMON, label=CONE)
     x = np.concatenate([gradients[:, 0], table["d_1"], [0]])
     y = np.concatenate([gradients[:, 1], table["d_2"], [0]])
     panel.set(xlim=(x.min() - 0.4, x.max() + 0.6), ylim=(y.min() - 0.4, y.max() + 0.6), aspect="equal")
