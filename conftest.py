@@ -1,7 +1,8 @@
 """Notebooks as tests: ``pytest --nbval-lax --nbval-current-env --profile smoke notebooks/03_multimnist.ipynb``.
 
-``--profile`` adds a line of parameters to the cells tagged `parameters` and `injected-parameters`, as the notebook is
-collected; the files stay as they are, and what it computes goes to a temporary folder.
+``--profile`` adds a line of parameters to the cell tagged `parameters` and puts it in place of the cell tagged
+`injected-parameters`, where the committed notebook has its own sizes. This happens as the notebook is collected; the
+files stay as they are, and what it computes goes to a temporary folder.
 """
 
 import tempfile
@@ -30,8 +31,12 @@ def pytest_collection_modifyitems(config, items):
     outputs = tempfile.TemporaryDirectory(prefix="fastls-notebooks-")
     config.add_cleanup(outputs.cleanup)
     for item in items:
-        if isinstance(item, IPyNbCell) and {"parameters", "injected-parameters"} & set(tags(item.cell)):
-            item.cell.source += "\n" + _codify(item.path.with_suffix(".py"), config, Path(outputs.name))
+        if not isinstance(item, IPyNbCell):
+            continue
+        kind = {"parameters", "injected-parameters"} & set(tags(item.cell))
+        if kind:
+            kept = item.cell.source + "\n" if kind == {"parameters"} else ""
+            item.cell.source = kept + _codify(item.path.with_suffix(".py"), config, Path(outputs.name))
 
 
 def _codify(script: Path, config, outputs: Path) -> str:

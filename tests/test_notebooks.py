@@ -21,7 +21,7 @@ from fastls.paths import FIGURES, NOTEBOOKS, ROOT
 
 SCRIPTS = [pytest.param(script, id=script.stem) for script in find_scripts(NOTEBOOKS)]
 PROFILES = yaml.safe_load((NOTEBOOKS / "profiles.yaml").read_text(encoding="utf-8"))
-NBVAL = "-q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --profile smoke".split()
+NBVAL = "-q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --profile smoke".split()
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

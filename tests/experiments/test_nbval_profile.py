@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import jupytext
+import nbformat
 import pytest
 from notebook_writer import write_repository
 
@@ -34,6 +35,17 @@ def run_nbval(root):
 def test_smoke_parameters_are_used(repository):
     finished = run_nbval(repository)
     assert finished.returncode == 0 and finished.stdout.splitlines()[-1].startswith("2 passed"), finished.stdout
+
+
+def test_sizes_of_the_committed_notebook_do_not_count(repository):
+    """It was executed with another profile, whose sizes a profile that does not name them would inherit."""
+    path = repository / "notebooks/01_one.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    injected = nbformat.v4.new_code_cell("n = 7\nbig = True", metadata={"tags": ["injected-parameters"]})
+    notebook.cells[2:2] = [injected, nbformat.v4.new_code_cell("assert 'big' not in globals()")]
+    nbformat.write(notebook, path)
+    finished = run_nbval(repository)
+    assert finished.returncode == 0 and finished.stdout.splitlines()[-1].startswith("4 passed"), finished.stdout
 
 
 def test_smoke_parameters_must_be_known(repository):
