@@ -3,8 +3,11 @@
 ``--profile`` adds a line of parameters to the cell tagged `parameters` and puts it in place of the cell tagged
 `injected-parameters`, where the committed notebook has its own sizes. This happens as the notebook is collected; the
 files stay as they are, and what it computes goes to a temporary folder.
+
+Where tests run in several processes, each takes one thread: pools of threads on the same cores wait for each other.
 """
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -19,6 +22,11 @@ def pytest_addoption(parser):
     fresh.addoption(
         "--fresh-environment", action="store_true", help="install into a new .venv in tests of a fresh clone (-m slow)"
     )
+
+
+def pytest_configure():
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is loaded, so before any test is
 
 
 def pytest_collection_modifyitems(config, items):

@@ -10,6 +10,8 @@ import numpy as np
 import seaborn as sns
 from IPython.display import Image, Markdown, display
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
@@ -141,12 +143,14 @@ def save_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
     say_log(figure)
     figure.draw_without_rendering()  # once for both files: to find room for all labels takes as long as to draw
     figure.set_layout_engine("none")
+    figure.dpi = plt.rcParams["savefig.dpi"]
+    canvas = FigureCanvasAgg(figure)  # `savefig` would draw twice, and pack a picture that is unpacked at once
+    canvas.draw()
+    picture = reduce_colours(Picture.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+    document = BytesIO()
+    FigureCanvasPdf(figure).print_pdf(document, metadata={"CreationDate": None, "Producer": None})
     paths = []
-    for suffix, metadata in (("pdf", {"CreationDate": None, "Producer": None}), ("png", {"Software": None})):
-        content = BytesIO()
-        figure.savefig(content, format=suffix, metadata=metadata)
-        if suffix == "png":
-            content = _write_png(reduce_colours(Picture.open(content).convert("RGB")))
+    for suffix, content in (("pdf", document), ("png", _write_png(picture))):
         paths.append(place(folder, f"{name}.{suffix}"))
         write_atomically(paths[-1], content.getvalue())
     return paths
