@@ -143,12 +143,14 @@ def save_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
     say_log(figure)
     figure.draw_without_rendering()  # once for both files: to find room for all labels takes as long as to draw
     figure.set_layout_engine("none")
-    figure.dpi = plt.rcParams["savefig.dpi"]
-    canvas = FigureCanvasAgg(figure)  # `savefig` would draw twice, and pack a picture that is unpacked at once
-    canvas.draw()
-    picture = reduce_colours(Picture.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
-    document = BytesIO()
+    own, saved = figure.dpi, plt.rcParams["savefig.dpi"]
+    figure.dpi, document = saved, BytesIO()
+    # `savefig` would draw twice, and pack the picture, to be unpacked at once
     FigureCanvasPdf(figure).print_pdf(document, metadata={"CreationDate": None, "Producer": None})
+    figure.dpi, canvas = saved, FigureCanvasAgg(figure)  # a PDF has its own
+    canvas.draw()
+    figure.dpi = own
+    picture = reduce_colours(Picture.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
     paths = []
     for suffix, content in (("pdf", document), ("png", _write_png(picture))):
         paths.append(place(folder, f"{name}.{suffix}"))
