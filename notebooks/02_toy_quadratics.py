@@ -37,8 +37,8 @@ sample_side = 200  # points along a side of the grid that checks the front
 betas = [0.01, 0.1, 0.4]
 gammas = [0.1, 0.5, 0.9]
 bounds = [0.5, 1.0, 10.0, 100.0]  # lr_ub of the searches, lr of the constant steps
-scales = [1.0, 1.4, 1.8, 2.2, 2.6, 3.0]  # s of the encoder
-ratios = [0.4, 0.6, 1.0]  # κ of the encoder
+scales = [1.0, 1.4, 1.8, 2.2, 2.6, 3.0]  # σ₁ of the encoder
+ratios = [0.4, 0.6, 1.0]  # σ₂/σ₁ of the encoder
 device = "auto"  # nothing here is worth a GPU; the name is the same in every notebook
 jobs = 1
 runs_dir = "build/quick/runs"  # nothing is kept: every run below takes milliseconds
@@ -98,18 +98,21 @@ def show(table):
 # %% [markdown]
 # ## The problem
 #
-# $L_t(\theta) = \tfrac12 (z - c_t)^\top H_t (z - c_t)$ with $z = A\theta$ and $A = s\,Q\,\mathrm{diag}(1, \kappa)$, $Q$ the
-# rotation by 30 degrees. The scale $s$ sets the *gain* of the encoder, the ratio $\kappa$ its *conditioning*; they are
-# $s = 1$ and $\kappa = 0.6$ until a later section turns them. (Here $\kappa$ is the ratio of the singular values of $A$:
-# the condition number of $AA^\top$, called $\kappa$ in the first notebook, is $1/\kappa^2$. And $s$ is no slope here.)
+# $$L_t(\theta) = \tfrac12 (z - z_t^*)^\top H_t (z - z_t^*), \qquad z = A\theta, \qquad
+# A = Q\,\mathrm{diag}(\sigma_1, \sigma_2).$$
+#
+# Loss $t$ has its minimum at $z_t^*$. $Q$ is the rotation by 30 degrees, and $\sigma_1 \ge \sigma_2$ are the singular
+# values of $A$. The scale $\sigma_1$ sets the *gain* of the encoder, the ratio $\sigma_2/\sigma_1$ its *conditioning*: the
+# condition number of $AA^\top$, called $\kappa$ in the first notebook, is $(\sigma_1/\sigma_2)^2$. Until a later section
+# changes them, $\sigma_1 = 1$ and $\sigma_2/\sigma_1 = 0.6$.
 
 # %%
 problem = toy.two_quadratics()
-display(Markdown("**c**, a row a task, and **H** of both tasks, which are diagonal:"))
+display(Markdown("The minima $z_t^*$ and the curvatures $H_t$, which are diagonal:"))
 pd.DataFrame(
     {
-        "$c_1$": toy.CENTRES[:2, 0],
-        "$c_2$": toy.CENTRES[:2, 1],
+        "first entry of $z_t^*$": toy.CENTRES[:2, 0],
+        "second entry of $z_t^*$": toy.CENTRES[:2, 1],
         "$H_{11}$": toy.CURVATURES[:2, 0, 0],
         "$H_{22}$": toy.CURVATURES[:2, 1, 1],
     },
@@ -120,16 +123,16 @@ pd.DataFrame(
 # ### Exercise 6: the Pareto set in closed form
 #
 # Two strictly convex losses have a simple Pareto set: the minimisers of $w L_1 + (1 - w) L_2$ for all weights $w$ in
-# $[0, 1]$. Return the minimiser for a given weight. With curvatures that differ it is *not* $w c_1 + (1 - w) c_2$: the
-# set is a curve.
+# $[0, 1]$. Return the minimiser for a given weight. With curvatures that differ it is *not* $w z_1^* + (1 - w) z_2^*$:
+# the set is a curve.
 
 
 # %% tags=["exercise"]
-def pareto_point(H1: Tensor, c1: Tensor, H2: Tensor, c2: Tensor, weight: float) -> Tensor:
-    """argmin over z of w L_1(z) + (1 − w) L_2(z)."""
+def pareto_point(H1: Tensor, z1: Tensor, H2: Tensor, z2: Tensor, weight: float) -> Tensor:
+    """argmin over z of w L_1(z) + (1 − w) L_2(z), where L_t has its minimum at zt."""
     ### BEGIN SOLUTION
     H = weight * H1 + (1 - weight) * H2
-    return torch.linalg.solve(H, weight * H1 @ c1 + (1 - weight) * H2 @ c2)
+    return torch.linalg.solve(H, weight * H1 @ z1 + (1 - weight) * H2 @ z2)
     ### END SOLUTION
 
 
@@ -146,7 +149,7 @@ side = torch.linspace(-2, 2, sample_side, dtype=torch.float64)
 sample_theta = problem.to_theta(torch.cartesian_prod(side, side))
 sample = toy.losses_at(problem, sample_theta)
 on_front = fastls.pareto_front(sample)
-caption = f"κ = {toy.RATIO:g}, s = 1 · {sample_side} × {sample_side} points, compared by fastls.pareto_front"
+caption = f"σ₁ = 1, σ₂/σ₁ = {toy.RATIO:g} · {sample_side} × {sample_side} points, compared by fastls.pareto_front"
 figure, front = toy_figures.draw_problem(problem, sample.numpy(), on_front.numpy(), frame_x, frame_y, caption)
 style.show_figure(figure, "ours-toy-problem", folder)
 
@@ -175,7 +178,7 @@ ways = [
     for method in ("SGD", "BLS", "MGDA-UB", "FBLS")
     for direction in fastls.DIRECTIONS
 ]
-caption = f"at most {drawn_steps} steps, κ = {toy.RATIO:g} · constant steps {toy.LR:g}, searches from 1"
+caption = f"at most {drawn_steps} steps, σ₂/σ₁ = {toy.RATIO:g} · constant steps {toy.LR:g}, searches from 1"
 figure, ends = toy_figures.draw_trajectories(problem, pd.concat(ways), frame_x, frame_y, caption)
 style.show_figure(figure, "ours-toy-trajectories", folder)
 
@@ -377,8 +380,8 @@ check_losing_encoder(losing_encoder)
 #
 # - **too much gain**: $\eta h\rho > 2$. A smaller bound helps;
 # - **bad conditioning**: $v^\top H A A^\top v < 0$, however small the gain. *No* step size helps: $-d_z$, pulled back
-#   through the encoder, leads away from the set. A positive definite matrix of condition number $q$ turns a vector by at
-#   most $\arcsin\frac{q-1}{q+1}$, and here $H$ and $A A^\top$ must turn $v$ apart by more than a right angle: it takes
+#   through the encoder, leads away from the set. A positive definite matrix of condition number $\kappa$ turns a vector by
+#   at most $\arcsin\frac{\kappa-1}{\kappa+1}$, and here $H$ and $A A^\top$ must turn $v$ apart by more than a right angle: it takes
 #   both, stretched along different axes.
 #
 # Is that what happens? One step of FBLS from $10^{-4}$ beside five points of the set: the growth of the gap, computed
@@ -389,8 +392,8 @@ weights = [0.1, 0.3, 0.5, 0.7, 0.9]
 rows = {}
 for scale, ratio in ((1.0, 0.6), (2.0, 0.6), (1.0, 0.05)):
     rates = toy_rates.local_rates(weights, scale, ratio)
-    rows[f"s = {scale:g}, κ = {ratio:g}, computed"] = rates["factor"].abs().to_numpy()
-    rows[f"s = {scale:g}, κ = {ratio:g}, measured"] = toy_rates.measure_rates(rates, scale, ratio)
+    rows[f"σ₁ = {scale:g}, σ₂/σ₁ = {ratio:g}, computed"] = rates["factor"].abs().to_numpy()
+    rows[f"σ₁ = {scale:g}, σ₂/σ₁ = {ratio:g}, measured"] = toy_rates.measure_rates(rates, scale, ratio)
 pd.DataFrame(rows, index=pd.Index(weights, name="α₁")).T.map("{:.2f}".format)
 
 # %% [markdown]
@@ -413,12 +416,15 @@ by_ratio = toy.sweep(ratios, lambda ratio: follow_encoder(ratio=ratio))
 rates = pd.concat(
     [toy_rates.local_rates(along_set, ratio=ratio).assign(ratio=ratio) for ratio in (0.05, 0.2, 0.6, 1.0)]
 )
-caption = f"medians over {n_starts} starts, at most {max_steps} steps · × some did not arrive · left: κ = {toy.RATIO:g}, right: s = 1"
+caption = (
+    f"medians over {n_starts} starts, at most {max_steps} steps · × some did not arrive · first two panels: "
+    f"σ₂/σ₁ = {toy.RATIO:g}, last two: σ₁ = 1"
+)
 figure, by_encoder = toy_figures.draw_gain(by_scale, (limits.min(), limits.max()), by_ratio, rates, caption)
 style.show_figure(figure, "ours-toy-gain", folder)
 
 # %% tags=["nbval-check-output"]
-f"computed: the first point turns repelling at s = {limits.min():.2f}, the last at s = {limits.max():.2f}"
+f"computed: the first point turns repelling at σ₁ = {limits.min():.2f}, the last at σ₁ = {limits.max():.2f}"
 
 # %%
 of_fbls = by_scale[by_scale["label"] == "FBLS"]
@@ -433,10 +439,10 @@ tell(
     "from the set the curvature along the step is another, so that runs may be lost before they come near it.",
     f"BLS arrived in {of_bls['arrived'].sum()} of {of_bls['starts'].sum()} runs over the scales tried, {scales[0]:g} to "
     f"{scales[-1]:g}: its test sees the encoder.",
-    f"With κ = 0.05 and s = 1 the gain is at most 1, and still {len(worst) / len(along_set):.0%} of the weights belong to "
+    f"With σ₂/σ₁ = 0.05 and σ₁ = 1 the gain is at most 1, and still {len(worst) / len(along_set):.0%} of the weights belong to "
     f"points that repel FBLS at any step size.",
-    f"Where A is a rotation nothing goes astray: with κ = 1 and s = 1, {straight:.0%} "
-    "of the steps of FBLS raised a loss. With κ < 1 the pulled-back direction leans sideways, and close to the Pareto "
+    f"Where A is a rotation nothing goes astray: with σ₁ = σ₂ = 1, {straight:.0%} "
+    "of the steps of FBLS raised a loss. With σ₂ < σ₁ the pulled-back direction leans sideways, and close to the Pareto "
     "set, where one loss can only fall if the other rises, that shows.",
 )
 
@@ -623,7 +629,7 @@ tell(
     f"A loss rose in {spent['loss rose']['BLS']:.0%} of the steps of BLS, and in {spent['loss rose']['FBLS']:.0%} of those of "
     "FBLS, all of which had passed its test.",
     f"For round curvature FBLS approaches the Pareto set if step size × curvature × gain is below 2. Its test does not check "
-    f"this. Beyond s = {limits.max():.2g} no point of the Pareto set attracts FBLS. With a badly conditioned encoder some "
+    f"this. Beyond σ₁ = {limits.max():.2g} no point of the Pareto set attracts FBLS. With a badly conditioned encoder some "
     "points repel it at any step size. So the paper's claim that FBLS converges to Pareto stationary points needs a "
     "condition on the encoder.",
     f"Of the values tried, {bounds[0]:g} to {bounds[-1]:g}, bounds from {reach['min']['BLS']:g} to "
@@ -666,7 +672,7 @@ tell(
 #
 # </details>
 #
-# **4.** In the table of local rates, $\kappa = 0.05$ has a factor above 1. Would a bound of 0.1 help?
+# **4.** In the table of local rates, $\sigma_2/\sigma_1 = 0.05$ has a factor above 1. Would a bound of 0.1 help?
 #
 # <details><summary>Answer</summary>
 #

@@ -150,8 +150,8 @@
   figure("live-plane", 330, "A run on two quadratics", (controls, svg, refresh) => {
     const method = choice(controls, "method", [["latent", "FBLS"], ["gain", "FBLS with the gain"], ["parameters", "BLS"]], refresh);
     const rule = choice(controls, "direction", [["mgda", "MGDA"], ["mean", "mean"], ["edm", "EDM"], ["pcgrad", "PCGrad"]], refresh);
-    const scale = slider(controls, "scale s of A", { min: 0.3, max: 3, value: 1, log: true }, refresh);
-    const ratio = slider(controls, "singular values 1 : κ, κ", { min: 0.1, max: 1, value: 0.6 }, refresh);
+    const scale = slider(controls, "σ₁ of A", { min: 0.3, max: 3, value: 1, log: true }, refresh);
+    const ratio = slider(controls, "σ₂/σ₁", { min: 0.1, max: 1, value: 0.6 }, refresh);
     const across = slider(controls, "start z₁", { min: -2.5, max: 2.5, value: -2 }, refresh);
     const up = slider(controls, "start z₂", { min: -2.5, max: 2.5, value: 2.2 }, refresh);
     const left = { x: 46, y: 28, w: 260, h: 250 };

@@ -43,7 +43,7 @@
     return { loss: dot(offset, gradient) / 2, gradient };
   };
 
-  /* The two losses of notebook 02, and its encoder z = Aθ with A = s Q diag(1, κ), Q a rotation by 30 degrees. */
+  /* The two losses of notebook 02, and its encoder z = Aθ with A = Q diag(σ₁, σ₂), Q a rotation by 30 degrees. */
   const PLANE = { centres: [[-1, -0.5], [1, 0.5]], curvatures: [[[4, 0], [0, 0.5]], [[0.5, 0], [0, 2]]] };
   const makeEncoder = (scale, ratio) => {
     const [cos, sin] = [Math.cos(Math.PI / 6), Math.sin(Math.PI / 6)];

@@ -44,11 +44,11 @@ def bell_loss(z: Tensor, target, centre: Tensor) -> Tensor:
 
 
 def quadratics(encoder: Tensor, centres: Tensor, curvatures: Tensor, start: Tensor) -> MultiTaskModel:
-    r"""L_t = ½ (z − c_t)ᵀ H_t (z − c_t), z = Aθ: T convex losses; `pareto_set` holds their Pareto set.
+    r"""L_t = ½ (z − z_t*)ᵀ H_t (z − z_t*), z = Aθ: T convex losses; `pareto_set` holds their Pareto set.
 
     Args:
         encoder: A, (k, p).
-        centres: c_t, (T, k).
+        centres: z_t*, the minima, (T, k).
         curvatures: H_t, (T, k, k), symmetric positive definite.
         start: θ at the start, (p,).
 
@@ -111,13 +111,13 @@ def scalar_chain(c: float, start: float = 1.0) -> MultiTaskModel:
 
 
 def pareto_set(centres: Tensor, curvatures: Tensor, weights: Tensor) -> Tensor:
-    r"""z(w) = (Σ_t w_t H_t)⁻¹ Σ_t w_t H_t c_t: the minimisers of Σ_t w_t L_t of `quadratics`, in z.
+    r"""z(w) = (Σ_t w_t H_t)⁻¹ Σ_t w_t H_t z_t*: the minimisers of Σ_t w_t L_t of `quadratics`, in z.
 
     Over all weights ≥ 0 these are just the Pareto optimal points, since the losses are strictly convex. For an
     invertible A, θ = A⁻¹ z.
 
     Args:
-        centres: c_t, (T, k).
+        centres: z_t*, the minima, (T, k).
         curvatures: H_t, (T, k, k), symmetric positive definite.
         weights: (n, T), a row a point, not negative and not all zero.
 

@@ -18,16 +18,16 @@ def matrix(*rows: list[float]) -> Tensor:
 # Exercise 6
 
 
-def pareto_point(H1: Tensor, c1: Tensor, H2: Tensor, c2: Tensor, weight: float) -> Tensor:
-    return pareto_set(torch.stack([c1, c2]), torch.stack([H1, H2]), vector(weight, 1 - weight)[None])[0]
+def pareto_point(H1: Tensor, z1: Tensor, H2: Tensor, z2: Tensor, weight: float) -> Tensor:
+    return pareto_set(torch.stack([z1, z2]), torch.stack([H1, H2]), vector(weight, 1 - weight)[None])[0]
 
 
-def _weighs_centres(H1, c1, H2, c2, weight) -> Tensor:
-    return weight * c1 + (1 - weight) * c2
+def _weighs_centres(H1, z1, H2, z2, weight) -> Tensor:
+    return weight * z1 + (1 - weight) * z2
 
 
-def _keeps_diagonals(H1, c1, H2, c2, weight) -> Tensor:
-    return pareto_point(H1.diagonal().diag(), c1, H2.diagonal().diag(), c2, weight)
+def _keeps_diagonals(H1, z1, H2, z2, weight) -> Tensor:
+    return pareto_point(H1.diagonal().diag(), z1, H2.diagonal().diag(), z2, weight)
 
 
 IDENTITY, TILTED, STRETCHED = matrix([1, 0], [0, 1]), matrix([2, 1], [1, 2]), matrix([1, 0], [0, 9])
@@ -35,12 +35,12 @@ PARETO_POINT = Exercise(
     number=6,
     solve=pareto_point,
     source="fastls.models.quadratic.pareto_set",
-    first_hint="at the minimum w H1 (z − c1) + (1 − w) H2 (z − c2) = 0: solve this linear system for z.",
+    first_hint="at the minimum w H1 (z − z1) + (1 − w) H2 (z − z2) = 0: solve this linear system for z.",
     shape_hint="the product of a matrix and a vector is H @ c; H * c multiplies entry by entry and is a matrix.",
     cases=[
         (
             (IDENTITY, vector(1, 0), IDENTITY, vector(0, 1), 0.25),
-            "with equal round curvatures the point divides the segment from c2 to c1.",
+            "with equal round curvatures the point divides the segment from z2 to z1.",
         ),
         ((IDENTITY, vector(1, 0), 4 * IDENTITY, vector(0, 1), 0.5), "the steeper loss draws the point to its centre."),
         ((IDENTITY, vector(1, 0), STRETCHED, vector(0, 1), 0.5), "curvatures are matrices: the set is curved."),
@@ -48,20 +48,20 @@ PARETO_POINT = Exercise(
             (TILTED, vector(1, 0), STRETCHED, vector(-1, 2), 0.25),
             "neither matrix is a multiple of the other: solve the linear system for z.",
         ),
-        ((TILTED, vector(1, 0), STRETCHED, vector(-1, 2), 1.0), "all weight on L1: the point is its minimum c1."),
-        ((TILTED, vector(1, 0), STRETCHED, vector(-1, 2), 0.0), "all weight on L2: the point is its minimum c2."),
+        ((TILTED, vector(1, 0), STRETCHED, vector(-1, 2), 1.0), "all weight on L1: the point is its minimum z1."),
+        ((TILTED, vector(1, 0), STRETCHED, vector(-1, 2), 0.0), "all weight on L2: the point is its minimum z2."),
         (
             (torch.eye(3).double(), vector(1, 2, 3), 2 * torch.eye(3).double(), vector(0, 0, 1), 0.5),
             "z has three entries here: the size comes from the arguments.",
         ),
     ],
     mistakes=[
-        (_weighs_centres, "this is w c1 + (1 − w) c2, right for equal curvatures alone: H1 and H2 weigh as well."),
+        (_weighs_centres, "this is w z1 + (1 − w) z2, right for equal curvatures alone: H1 and H2 weigh as well."),
         (
-            lambda H1, c1, H2, c2, weight: pareto_point(H1, c1, H2, c2, 1 - weight),
+            lambda H1, z1, H2, z2, weight: pareto_point(H1, z1, H2, z2, 1 - weight),
             "the weights are exchanged: w is of L1.",
         ),
-        (lambda H1, c1, H2, c2, weight: pareto_point(H1, c1, H2, c2, 0.5), "the weight is not used."),
+        (lambda H1, z1, H2, z2, weight: pareto_point(H1, z1, H2, z2, 0.5), "the weight is not used."),
         (
             _keeps_diagonals,
             "this uses the diagonals of H1 and H2 alone: products are H @ c, not H * c; solve, not divide.",

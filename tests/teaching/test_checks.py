@@ -68,8 +68,8 @@ def largest_gain_factor(eta):
     return (2 / eta) ** 0.5
 
 
-def pareto_point(H1, c1, H2, c2, weight):
-    return torch.linalg.solve(weight * H1 + (1 - weight) * H2, weight * H1 @ c1 + (1 - weight) * H2 @ c2)
+def pareto_point(H1, z1, H2, z2, weight):
+    return torch.linalg.solve(weight * H1 + (1 - weight) * H2, weight * H1 @ z1 + (1 - weight) * H2 @ z2)
 
 
 def losing_encoder(g1, g2):
@@ -228,8 +228,8 @@ def test_a_comparison_of_vectors_is_told_of_all():
 
 
 def test_products_entry_by_entry_are_told_of_matmul():
-    def entry_by_entry(H1, c1, H2, c2, weight):
-        return torch.linalg.solve(weight * H1 + (1 - weight) * H2, weight * H1 * c1 + (1 - weight) * H2 * c2)
+    def entry_by_entry(H1, z1, H2, z2, weight):
+        return torch.linalg.solve(weight * H1 + (1 - weight) * H2, weight * H1 * z1 + (1 - weight) * H2 * z2)
 
     with pytest.raises(ExerciseError, match=r"hint      the product of a matrix and a vector is H @ c"):
         checks.check_pareto_point(entry_by_entry)
@@ -301,7 +301,7 @@ def test_unfinished(exercise):
         (checks.check_largest_gain, lambda eta: "nine", "'nine' of type str, where a number is asked for"),
         (
             checks.check_pareto_point,
-            lambda H1, c1, H2, c2, weight: c1[:, None],
+            lambda H1, z1, H2, z2, weight: z1[:, None],
             r"a tensor of shape \(2, 1\), where a tensor of shape \(2,\) is asked for",
         ),
         (checks.check_dominates, lambda a: True, r"TypeError: .*takes 1 positional argument but 2 were given"),
@@ -364,9 +364,9 @@ def test_min_norm_weight_is_the_shortest_of_a_fine_grid():
 
 
 def test_pareto_point_has_no_gradient():
-    for (H1, c1, H2, c2, weight), _ in PARETO_POINT.cases:
-        z = PARETO_POINT.solve(H1, c1, H2, c2, weight)
-        gradient = weight * H1 @ (z - c1) + (1 - weight) * H2 @ (z - c2)
+    for (H1, z1, H2, z2, weight), _ in PARETO_POINT.cases:
+        z = PARETO_POINT.solve(H1, z1, H2, z2, weight)
+        gradient = weight * H1 @ (z - z1) + (1 - weight) * H2 @ (z - z2)
         assert gradient.norm() < 1e-12
 
 

@@ -94,7 +94,7 @@ def test_gain_draws_the_computed_band_and_the_factors():
     figure, table = toy_figures.draw_gain(swept(s=[1.0, 2.0]), (1.3, 2.5), swept(r=[0.5, 1.0]), rates, "")
     band = figure.axes[0].patches[0]
     assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((1.3, 2.5))
-    assert drawn(figure.axes[3])["κ = 0.1"][:, 1] == pytest.approx(rates["factor"].abs()[:3])
+    assert drawn(figure.axes[3])["$σ_2/σ_1$ = 0.1"][:, 1] == pytest.approx(rates["factor"].abs()[:3])
     assert list(table["swept"].unique()) == ["scale", "ratio"]
 
 

@@ -202,7 +202,7 @@ def draw_gain(
     """Steps and rising losses against the encoder's scale; steps against its ratio; |factor| of `local_rates`.
 
     Args:
-        by_scale, by_ratio: tables of `sweep` over s and κ.
+        by_scale, by_ratio: tables of `sweep` over σ₁ and σ₂/σ₁.
         limits: scales between which the points of the Pareto set turn from attracting FBLS to repelling it.
         rates: rows of `local_rates` with a column ``ratio``.
         caption: printed below.
@@ -210,20 +210,22 @@ def draw_gain(
     figure, axes = new_figure(4, height=3)
     _draw_sweep(axes[0], by_scale, "steps")
     axes[0].axvspan(*limits, color="0.85", zorder=0, label="limit of FBLS, computed")
-    axes[0].set(xlabel="scale $s$ of the encoder")
+    axes[0].set(xlabel="scale $σ_1$ of the encoder")
     axes[0].set_title(f"steps to a gap of {TOLERANCE:g}")
     for label, rows in by_scale.groupby("label", sort=False):
         axes[1].plot(rows["value"], rows["loss rose"], **line_style(label))
     axes[1].axvspan(*limits, color="0.85", zorder=0)
-    axes[1].set(xlabel="scale $s$ of the encoder", ylim=(-0.03, 1.03))
+    axes[1].set(xlabel="scale $σ_1$ of the encoder", ylim=(-0.03, 1.03))
     axes[1].yaxis.set_major_formatter(PercentFormatter(1))
     axes[1].set_title("steps that raised a loss")
     _draw_sweep(axes[2], by_ratio, "steps")
-    axes[2].set(xlabel="ratio κ of the encoder")
+    axes[2].set(xlabel="ratio $σ_2/σ_1$ of the encoder")
     axes[2].set_title(f"steps to a gap of {TOLERANCE:g}")
     greys = np.linspace(0, 0.65, rates["ratio"].nunique())
     for (ratio, rows), grey, line in zip(rates.groupby("ratio"), greys, ("-", "--", "-.", ":"), strict=False):
-        axes[3].plot(rows["weight"], rows["factor"].abs(), color=str(grey), linestyle=line, label=f"κ = {ratio:g}")
+        axes[3].plot(
+            rows["weight"], rows["factor"].abs(), color=str(grey), linestyle=line, label=f"$σ_2/σ_1$ = {ratio:g}"
+        )
     axes[3].axhline(1, color=_COLOURS[3], linewidth=1)
     axes[3].set(xlabel="weight $α_1$ along the Pareto set")
     axes[3].set_title("gap after / before a step")

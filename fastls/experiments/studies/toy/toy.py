@@ -1,7 +1,7 @@
 """Toy problems in two parameters, and what the optimizers do on them, step by step.
 
-z = Aθ with A = s Q diag(1, κ), so that the encoder's gain (s) and conditioning (κ) are dials. Starts are given in z:
-the same losses whatever the encoder. Whatever is measured here is measured on the optimizers of the package itself.
+z = Aθ with A = Q diag(σ₁, σ₂), so that the encoder's gain (σ₁) and conditioning (σ₂/σ₁) are dials. Starts are given
+in z: the same losses whatever the encoder. All measurements here are of the package's own optimizers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +42,7 @@ CURVATURES = torch.tensor(
     [[[4.0, 0.0], [0.0, 0.5]], [[0.5, 0.0], [0.0, 2.0]], [[1.0, -0.5], [-0.5, 1.0]]], dtype=torch.float64
 )
 STARTS = ((-2.0, 2.5), (2.0, 2.2), (-0.6, -2.0), (2.4, -1.2))  # in z
-RATIO = 0.6  # κ where nothing else is said
+RATIO = 0.6  # σ₂/σ₁ where nothing else is said
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Toy:
 
 
 def make_encoder(scale: float = 1.0, ratio: float = RATIO) -> Tensor:
-    """A = s Q diag(1, κ), Q the rotation by 30 degrees: the gain of a step lies between s²κ² and s² (κ ≤ 1)."""
+    """A = Q diag(σ₁, σ₂), Q the rotation by 30 degrees: the gain of a step lies between σ₂² and σ₁²."""
     cos, sin = np.cos(np.pi / 6), np.sin(np.pi / 6)
     rotation = torch.tensor([[cos, -sin], [sin, cos]], dtype=torch.float64)
     return scale * rotation @ torch.diag(torch.tensor([1.0, ratio], dtype=torch.float64))
