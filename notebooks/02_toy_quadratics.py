@@ -178,7 +178,10 @@ ways = [
     for method in ("SGD", "BLS", "MGDA-UB", "FBLS")
     for direction in fastls.DIRECTIONS
 ]
-caption = f"at most {drawn_steps} steps, σ₂/σ₁ = {toy.RATIO:g} · constant steps {toy.LR:g}, searches from 1"
+caption = (
+    f"one colour a starting point · at most {drawn_steps} steps, σ₂/σ₁ = {toy.RATIO:g} · constant steps {toy.LR:g}, "
+    "searches from 1"
+)
 figure, ends = toy_figures.draw_trajectories(problem, pd.concat(ways), frame_x, frame_y, caption)
 style.show_figure(figure, "ours-toy-trajectories", folder)
 
