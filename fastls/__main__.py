@@ -13,7 +13,7 @@ DATA_SETS = ("multimnist", "cifar10", "cityscapes", "stsb")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns its exit code: 0 all well, 1 something failed, 2 it was called the wrong way."""
+    """Run a command and return its exit code: 0 success, 1 a failure, 2 wrong use, 130 interrupted by Ctrl-C."""
     options = _make_parser().parse_args(arguments)
 
     from fastls.datasets.common import DataError  # imports from here on, so that --help does not wait for them

@@ -1,4 +1,4 @@
-"""What a result was made with: versions, machine, device. Part of every run's header, and `python -m fastls env`."""
+"""The versions, machine and device behind a result: part of every run's header, shown by `python -m fastls env`."""
 
 import os
 import platform
@@ -10,8 +10,8 @@ import torch
 
 from fastls.paths import ROOT
 
-STORED_ONLY = "FASTLS_STORED_ONLY"  # set: draw from stored runs, make none
-SCHEDULER = "FASTLS_SCHEDULER"  # set, by `reproduce --scheduler`: the address of the Dask cluster that trains
+STORED_ONLY = "FASTLS_STORED_ONLY"  # if set: draw from stored runs, make no new run
+SCHEDULER = "FASTLS_SCHEDULER"  # address of the Dask cluster that trains; `reproduce --scheduler` sets it
 RECORDED = ("fastls", "torch", "torchvision", "transformers", "numpy", "scipy")
 
 
@@ -34,17 +34,17 @@ def usable_cores() -> int:
 
 
 def processor_name() -> str:
-    """The processor's own name where Linux tells it."""
+    """The processor's name from /proc/cpuinfo on Linux, elsewhere what Python's `platform` reports."""
     info = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
     return found.group(1).strip() if found else platform.processor() or platform.machine()
 
 
 def resolve_device(device: str) -> str:
-    """ "auto" becomes "cuda" where there is one, else "cpu".
+    """ "auto" becomes "cuda" if torch finds a CUDA device, else "cpu"; other names stay.
 
     Raises:
-        ValueError: another name, or "cuda" without a CUDA device, unless only stored runs are drawn.
+        ValueError: an unknown name; or "cuda" without a CUDA device, unless only stored runs are drawn.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"`device` must be 'auto', 'cpu' or 'cuda', found {device!r}.")

@@ -1,7 +1,7 @@
-"""Where things stand: in a clone of the repository, found from this file, so that the working folder never matters.
+"""The folders of the repository, found from the place of this file: the working folder does not matter.
 
-A copy that `pip install .` made has no clone around it: there the working folder stands in for one, so that data sets
-which the library is asked to download never land beside the installed packages.
+A copy installed by `pip install .` lies outside of a clone. Then the working folder takes the clone's place, so that
+downloaded data sets never land beside the installed packages.
 """
 
 import os
@@ -15,25 +15,25 @@ ROOT = _PARENT if IN_CLONE else Path.cwd()
 DATA = ROOT / "data"
 FIGURES = ROOT / "figures"
 NOTEBOOKS = ROOT / "notebooks"
-# First word of a file's name -> its folder among the figures. What the paper and the thesis show stays at the top.
+# First word of a file's name -> its folder below the figures. Files that the paper or the thesis show stay at the top.
 FOLDERS = {"claims": "claims", "bench": "bench", "ours": "ours", "robustness": "checks", "gpu": "checks"}
 
 
 def in_repository(path: str | Path) -> Path:
-    """An absolute path as it is, a relative one from the root of the repository."""
+    """The path below the root of the repository; an absolute path stays as it is."""
     return ROOT / path
 
 
 def place(figures: Path, name: str) -> Path:
-    """Where a figure, a table or a report of this name lies, in ``figures`` or another folder of the same layout."""
+    """Path of the figure, table or report `name` in ``figures``, or in another folder of the same layout."""
     return figures / FOLDERS.get(re.split("[-.]", name)[0], "") / name
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write beside the target, then rename: whoever looks sees the old file or the new one, whole.
+    """Write a temporary file beside the target, then rename it: readers see the whole old or the whole new file.
 
     Raises:
-        OSError: a full disk and the like; the message names the file.
+        OSError: the file cannot be written, for example on a full disk; the message names the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")

@@ -1,4 +1,4 @@
-"""The mathematics; knows nothing of data sets or experiments. `optimizers`: the paper's four. `directions`, `pareto`:
-weights. `line_search`, `merit_search`: the Armijo test and other searches. `multitask_optimizer`: their step and its
-gain, formed and tried in one of two `spaces`. `adam_search`: AdamFBLS. `functional`: loops of your own. `evaluation`:
-what is checked before a model is trusted, and sums over processes."""
+"""The mathematics, independent of data sets and experiments. `optimizers`: the paper's four. `multitask_optimizer`: the
+step that they share. `spaces`: where a direction is formed and tried. `directions`: weights of the task gradients.
+`pareto`: dominance and the front. `line_search`, `merit_search`: the Armijo test and other searches. `adam_search`:
+AdamFBLS. `functional`: for your own training loop. `evaluation`: checks of a model, and sums over processes."""

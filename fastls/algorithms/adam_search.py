@@ -16,20 +16,20 @@ FIRST_STEP, FLOOR, GUARD = 1e-6, 1e-14, 1000.0
 
 
 def polyak_step(losses: Tensor, slopes: Slopes) -> float:
-    """min_t L_t / s_t, where the first task is predicted to reach a loss of zero; a loss below zero sets no bound.
+    """min_t L_t / s_t: the step at which the first task is predicted to reach zero loss. Negative losses set no bound.
 
     Example:
         >>> polyak_step(torch.tensor([2.0, 1.0]), Slopes(own=torch.tensor([1.0, 1.0]), shared=torch.tensor([0.0, 3.0])))
         0.25
 
-    Source: Polyak (1969), https://doi.org/10.1016/0041-5553(69)90061-5, with zero for the least loss.
+    Source: Polyak (1969), https://doi.org/10.1016/0041-5553(69)90061-5, with zero as the smallest possible loss.
     """
     losses, total = losses.double(), slopes.total.double()
     return float(torch.where(losses >= 0, losses / total, torch.inf).min())
 
 
 class BoundedBacktracking(Backtracking):
-    """`Backtracking` whose first trial is at most `polyak_step`: no step promises more than a whole loss."""
+    """`Backtracking` whose first trial is at most `polyak_step`: no step is predicted to decrease a loss below zero."""
 
     def _search(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float) -> SearchResult:
         return super()._search(phi, losses, slopes, min(lr_ub, polyak_step(losses, slopes)), previous)
@@ -42,22 +42,22 @@ class AdamFBLS(CommonDirectionOptimizer):
         L_t(z − ηρ d_z, θ_t − η P_t^{-1} g_t) ≤ L_t − ηβ (⟨g_t, P_t^{-1} g_t⟩ + ρ ⟨∂L_t/∂z, d_z⟩), \qquad
         ρ = ⟨g_{sh}, P^{-1} g_{sh}⟩ / ‖d_z‖²,
 
-    where η_0 is the least of 1.3 η_last and L_t / s_t, with s_t the bracket, the predicted decrease per unit of step.
-    g_t = ∂L_t/∂θ_t and g_sh = Jᵀd_z with J = ∂z/∂θ_sh are the gradients of the decoders and of the encoder. P is Adam's
-    diagonal metric, √v̂ + 1e-8, with v̂ the running mean of squared gradients (weight 0.99) and m that of the gradients
-    (weight 0.9), both with their start at zero corrected. The encoder moves z by about −ηJP⁻¹Jᵀd_z; ρ is the part of
-    this along d_z, so that a trial goes as far along d_z as the step without momentum will.
+    where η_0 is the smallest of 1.3 η_last and all L_t / s_t. s_t is the bracket: the predicted decrease per unit of
+    step. The gradients are g_t = ∂L_t/∂θ_t for decoder t and g_sh = Jᵀd_z for the encoder, with J = ∂z/∂θ_sh. P is
+    Adam's diagonal metric √v̂ + 1e-8. v̂ is the running mean of the squared gradients (weight 0.99), m that of the
+    gradients (weight 0.9); both are corrected for their start at zero. Without momentum the encoder would move z by
+    about −ηJP⁻¹Jᵀd_z. The part of this along d_z is −ηρ d_z, so a trial goes equally far along d_z.
 
-    The test is made on the gradient and the step along the momentum, as in SaLSA. The first step is 1e-6, and a step is
-    at most 1.3 times the last one: the search warms up by itself. Where no step passes, nothing moves in this step.
-    The bound L_t / s_t is Polyak's step for losses that are never negative: no step promises more than the whole loss.
-    The test cannot see all that a step does to the encoder; without this bound η can grow until a pretrained encoder is
-    ruined. A task whose loss is negative sets no bound.
-    A step costs 1 encoder forward, 1 encoder backward, and T decoder forwards a trial. Beside the model two numbers are
-    kept for every parameter, as in Adam.
+    As in SaLSA, the test uses the gradient and the step follows the momentum. The first step is at most 1e-6, and a
+    step is at most 1.3 times the last one: the search warms up by itself. If no trial passes, nothing moves.
+    The bound L_t / s_t is Polyak's step for losses that are never negative: no step is predicted to decrease a loss
+    below zero. The test cannot see all that a step does to the encoder: without this bound η can grow until a
+    pretrained encoder is ruined. A task whose loss is negative sets no bound.
+    A step costs 1 encoder forward and 1 encoder backward, T decoder forwards and backwards, and T decoder forwards per
+    trial. The optimizer keeps two numbers per parameter, as Adam does.
 
-    The numbers (β = 0.3, γ = 1/2 and those above) are the same for every model: they were set on MultiMNIST, CIFAR-10
-    and STS-B together. A schedule may lower `lr`, which is only a guard against overflow.
+    The constants (β = 0.3, γ = 1/2 and those above) are the same for every model: they were chosen on MultiMNIST,
+    CIFAR-10 and STS-B together. `lr` only guards against overflow; a schedule may lower it.
 
     Args:
         model: a `MultiTaskModel`.
@@ -96,7 +96,7 @@ class AdamFBLS(CommonDirectionOptimizer):
             [_inner(gradients, step, batch.losses) for gradients, step in zip(blocks, metric_steps, strict=True)]
         )
         gain = products[0] / batch.squared_length(direction)
-        batch.own_gradients = metric_steps[1:]  # what trials move the decoders along
+        batch.own_gradients = metric_steps[1:]  # trials move the decoders along P⁻¹g
         rho, own = gain.cpu().nan_to_num(), products[1:].cpu()
         slopes = Slopes(own, rho * slopes.shared)
         previous = self.param_groups[0]["previous_step"]
@@ -111,7 +111,7 @@ class AdamFBLS(CommonDirectionOptimizer):
 
     @torch.no_grad()
     def _precondition(self, parameters: list[Tensor], gradients: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """P⁻¹g and P⁻¹m, a tensor a parameter; the running means are kept in ``state``, where `state_dict` has them."""
+        """P⁻¹g and P⁻¹m, one tensor per parameter. The running means are in ``state``, so `state_dict` saves them."""
         if not parameters:
             return [], []
         for parameter in parameters:

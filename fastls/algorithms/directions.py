@@ -1,8 +1,8 @@
 r"""Direction rules: from the Gramian of the task gradients to the weights of the common direction.
 
-A rule is a function ``G (T, T) -> alpha (T,)`` with G_ij = ⟨g_i, g_j⟩, alpha ≥ 0, and d = Σ_t alpha_t g_t. It does not
-know in which space the gradients were taken. Any callable of that shape works, so a rule of your own, or a weighting
-of TorchJD, can be passed wherever a name from `DIRECTIONS` can.
+A rule is a function ``G (T, T) -> alpha (T,)`` with G_ij = ⟨g_i, g_j⟩, alpha ≥ 0, and d = Σ_t alpha_t g_t. The rule
+does not know in which space the gradients were taken. Any such callable can replace a name from `DIRECTIONS`: a rule of
+your own, or a weighting of TorchJD.
 """
 
 from collections.abc import Callable
@@ -29,19 +29,19 @@ def mean(gramian: Tensor) -> Tensor:
 def mgda(gramian: Tensor) -> Tensor:
     r"""argmin αᵀGα over the simplex: the shortest vector in the convex hull of the gradients, solved exactly.
 
-    The result satisfies (Gα)_t ≥ αᵀGα for every t: d is a common descent direction unless it is zero, and it is zero
-    just where the point is Pareto stationary. The weights sum to one; G is best given in float64.
+    The result satisfies (Gα)_t ≥ αᵀGα for every t, so d is a common descent direction unless d = 0. d = 0 exactly at
+    the Pareto stationary points. The weights sum to one. Pass G in float64 for accurate weights.
 
     Raises:
-        RuntimeError: the least-squares solver did not converge (never swallowed).
+        RuntimeError: the least-squares solver did not converge (never suppressed).
 
     Example:
         >>> mgda(torch.diag(torch.tensor([1.0, 4.0])))   # orthogonal gradients of length 1 and 2
         tensor([0.8000, 0.2000])
 
     Source: Désidéri (2012), https://doi.org/10.1016/j.crma.2012.03.014; the closed form for T = 2 from Sener and
-    Koltun (2018), https://arxiv.org/abs/1810.04650. For T > 2: at fixed proportions the best scale of x ≥ 0 in
-    ‖Rx‖² + (1 − 1ᵀx)², RᵀR = G, leaves q/(1 + q) with q = αᵀGα, so non-negative least squares finds α = x/Σx.
+    Koltun (2018), https://arxiv.org/abs/1810.04650. For T > 2, with RᵀR = G: non-negative least squares minimises
+    ‖Rx‖² + (1 − 1ᵀx)². For x = cα the best c leaves q/(1 + q) with q = αᵀGα, so α = x/Σx has the smallest q.
     """
     tasks = gramian.shape[0]
     if tasks == 2:
@@ -49,10 +49,10 @@ def mgda(gramian: Tensor) -> Tensor:
     norms = gramian.diagonal().clamp_min(0).sqrt()
     if (norms == 0).any():  # a zero gradient is the shortest vector of the hull
         return _share_among(norms == 0, gramian)
-    # Unit rows first: x_t = y_t / |g_t| keeps the accuracy of short gradients beside long ones.
+    # Scale to unit rows, x_t = y_t / |g_t|: otherwise short gradients would lose accuracy beside long ones.
     unit = (gramian / torch.outer(norms, norms)).double().cpu()
     inverse = (norms.min() / norms).double().cpu().numpy()
-    # By torch: NumPy's threads would spin beside torch's, and at forty tasks slow the next passes down by a third.
+    # torch, not NumPy: NumPy's threads would keep cores busy and, at forty tasks, slow the next passes by a third.
     eigenvalues, eigenvectors = torch.linalg.eigh((unit + unit.T) / 2)
     root = (eigenvectors * eigenvalues.clamp_min(0).sqrt()).T.numpy()
     y, _ = nnls(np.vstack([root, inverse]), np.append(np.zeros(tasks), 1.0))
@@ -64,8 +64,8 @@ def _mgda_of_two(gramian: Tensor) -> Tensor:
     """Closed form: clamp(⟨g_2 − g_1, g_2⟩ / ‖g_1 − g_2‖², 0, 1) for the first weight."""
     g11, g12, g22 = gramian[0, 0], gramian[0, 1], gramian[1, 1]
     distance = g11 - 2 * g12 + g22
-    first = torch.where(distance > 0, ((g22 - g12) / distance).clamp(0, 1), 0.5)  # equal gradients: any weights do
-    # Beside a far shorter g_1, 1 − first would be rounding error, and g_2 is long enough for that to matter.
+    first = torch.where(distance > 0, ((g22 - g12) / distance).clamp(0, 1), 0.5)  # equal gradients: any weights fit
+    # If g_1 is far shorter than g_2, 1 − first is only rounding error, and g_2 is long enough for that to matter.
     second = torch.where(g22 > 1e10 * g11, ((g11 - g12) / distance).clamp(0, 1), 1 - first)
     return torch.stack([first, second])
 
@@ -137,10 +137,10 @@ def get_direction(direction: str | Direction) -> Direction:
 
 
 def compute_gramian(gradients: Tensor, columns: int = 2**18) -> Tensor:
-    """(T, T) float64, G = F Fᵀ, from the gradients F of shape (T, n), one task's a row.
+    """G = F Fᵀ, (T, T) float64, from the gradients F of shape (T, n), one row per task.
 
-    G is summed over blocks of that many columns, so that no second copy of F is held; of fewer for more than 16 tasks,
-    since fresh memory for 40 such rows costs more than their product.
+    The sum runs over blocks of at most `columns` columns, so that no second copy of F is held. For more than 16 tasks
+    the blocks are narrower: to allocate 40 rows of full length takes longer than their product.
     """
     tasks = gradients.shape[0]
     columns = min(columns, gradients.shape[1], 2**26 // tasks**2)
@@ -155,10 +155,10 @@ def compute_gramian(gradients: Tensor, columns: int = 2**18) -> Tensor:
 def find_active(gramian: Tensor, own: Tensor) -> Tensor:
     r"""(T,) bool, which tasks are active in a step: those with g_t ≠ 0 or ∂L_t/∂θ_t ≠ 0; `own` is (T,), ‖∂L_t/∂θ_t‖².
 
-    A batch without a single target of a task (no car in a crop) gives the task a loss of zero, whose gradients vanish.
-    Zero is the shortest vector of any hull, so the task would hold the encoder still and have every search refused. It
-    is left out of the direction and of the test for this batch. Where no decoder has a gradient of its own, all tasks
-    are active: g_t = 0 then means a Pareto stationary point (Definition 3), and nothing should move.
+    If a batch has no target of a task (no car in a crop), the task's loss is zero and its gradients vanish. Zero is the
+    shortest vector of any hull: this task would stop the encoder and make every search fail. So the direction and the
+    test of this batch leave the task out. If no decoder has a gradient of its own, all tasks are active: g_t = 0 then
+    means a Pareto stationary point (Definition 3), and nothing should move.
 
     Example:
         >>> find_active(torch.diag(torch.tensor([1.0, 0.0, 0.0])), own=torch.tensor([1.0, 2.0, 0.0]))
@@ -168,7 +168,7 @@ def find_active(gramian: Tensor, own: Tensor) -> Tensor:
 
 
 def weigh(direction: Direction, gramian: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """(T,), alpha, and (T,) bool, which tasks are active: the rule sees their Gramian alone, the others weigh 0."""
+    """alpha, (T,), and which tasks are active, (T,) bool. The rule sees active tasks only; the others get weight 0."""
     active = find_active(gramian, own)
     weights = torch.zeros_like(own)
     weights[active] = compute_weights(direction, gramian[active][:, active])
@@ -176,7 +176,7 @@ def weigh(direction: Direction, gramian: Tensor, own: Tensor) -> tuple[Tensor, T
 
 
 def compute_weights(direction: Direction, gramian: Tensor) -> Tensor:
-    """alpha = direction(G); ValueError unless these are T weights, finite and not negative."""
+    """alpha = direction(G); ValueError unless alpha holds T finite weights ≥ 0."""
     weights, tasks = direction(gramian), gramian.shape[0]
     name = getattr(direction, "__name__", type(direction).__name__)
     if not isinstance(weights, Tensor) or weights.shape != (tasks,):
@@ -190,8 +190,8 @@ def compute_weights(direction: Direction, gramian: Tensor) -> Tensor:
 def is_stationary(gramian: Tensor, weights: Tensor, own: Tensor, dtype: torch.dtype) -> Tensor:
     r"""() bool: whether d and every ∂L_t/∂θ_t vanish up to rounding, Pareto stationarity (Definition 3) of a batch.
 
-    ‖d‖² = αᵀGα counts as zero beside the largest ‖α_t g_t‖², since the terms of a sum that cancels leave rounding of
-    their size: that of `dtype`, in which the gradients were computed.
+    ‖d‖² = αᵀGα is compared with the largest ‖α_t g_t‖²: terms that cancel leave a rounding error relative to their own
+    size. `dtype` is the type in which the gradients were computed.
     """
     largest = (weights.square() * gramian.diagonal()).max()
     rounding = max(10 * torch.finfo(torch.float64).eps, (10 * torch.finfo(dtype).eps) ** 2)

@@ -1,7 +1,7 @@
 r"""The layer beneath `step`: a direction in latent space, and a search along it, for a training loop of your own.
 
-`step` of the optimizers is made of `find_direction` and `pose_search`. `latent_backward` and `latent_line_search` are
-the same two with an ordinary ``z.backward(d_z)`` between them: `.grad` is filled, hooks fire, and any optimizer moves.
+`step` of the optimizers uses `find_direction` and `pose_search`. `latent_backward` and `latent_line_search` use these
+too, with an ordinary ``z.backward(d_z)`` between them: it fills `.grad` and calls hooks, so any optimizer can step.
 """
 
 import math
@@ -41,14 +41,14 @@ def find_direction(space: Space, rule: Direction, batch: Evaluation) -> CommonDi
 
 
 def pose_search(space: Space, batch: Evaluation, direction: Tensor, active: Tensor, slopes: Slopes) -> tuple:
-    """φ, the losses and the slopes of the active tasks: the question to a line search."""
+    """φ, the losses and the slopes of the active tasks: the input of a line search."""
     numbers = active.nonzero().squeeze(1).tolist()
     phi = Trials(space, batch, direction, numbers)
     return phi, batch.losses.cpu()[numbers], Slopes(slopes.own[numbers], slopes.shared[numbers])
 
 
 def copy_to_host(gramian: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """Gramian and own slopes on the host, in one copy: what follows from these (T + 1) T numbers is decided there."""
+    """Gramian and own slopes, (T + 1) T numbers, copied to the host at once: the decisions from them are made there."""
     gramian, own = torch.cat([gramian, own[None]]).cpu().split([len(own), 1])
     return gramian, own[0]
 
@@ -57,7 +57,7 @@ def copy_to_host(gramian: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
 class LatentStep:
     """What `latent_backward` found: `losses`, `weights`, `slopes`, `stationary` and `gain` are those of `StepRecord`.
 
-    It holds the batch, for `latent_line_search`: let go of it before the next batch.
+    The object holds the batch, for `latent_line_search`: delete it before the next batch, to free memory.
     """
 
     losses: Tensor
@@ -76,12 +76,12 @@ def latent_backward(
 ) -> LatentStep:
     r"""Add ∂L_t/∂θ_t to the `.grad` of decoder t, and (∂z/∂θ_sh)ᵀ d_z, d_z = Σ α_t ∂L_t/∂z, to that of the encoder.
 
-    With ``torch.optim.SGD`` as the mover this is `MGDAUB`; with a step from `latent_line_search` it is `FBLS`. Runs
-    T decoders forward and backward, then ``z.backward(d_z)``. Where z is a leaf, ``z.grad`` receives d_z.
+    A step of ``torch.optim.SGD`` then equals `MGDAUB`; with the step size of `latent_line_search` it equals `FBLS`.
+    Runs T decoders forward and backward, then ``z.backward(d_z)``. If z is a leaf, ``z.grad`` receives d_z.
 
     Args:
-        model: its decoders and losses are used, and its encoder's trainable parameters for the gain.
-        z: what ``model.encoder(inputs)`` returned, a tensor or a tree, from a forward of your own.
+        model: gives decoders and losses, and the encoder's trainable parameters for the gain.
+        z: the result of your own call ``model.encoder(inputs)``, a tensor or a tree.
         targets: task name -> target.
         direction: as for `FBLS`.
         inputs: the batch, for decoders that ask for it.
@@ -94,8 +94,8 @@ def latent_backward(
         ValueError, TypeError: the model does not fit, as for an optimizer.
         NotImplementedError: z is a leaf, and the model is spread over processes.
 
-    The first call refuses losses that reach the encoder beside z. `compare_with_backward`, once before the loop, also
-    compares the gradients, as ``step`` does.
+    The first call refuses losses that reach the encoder beside z. To compare the gradients too, as ``step`` does, call
+    `compare_with_backward` once before the loop.
 
     Example:
         >>> from fastls.models.lenet import lenet
@@ -115,7 +115,7 @@ def latent_backward(
         model.looked_at.add("paths")
     with batch.in_full_precision():
         found = find_direction(LatentSpace(), get_direction(direction), batch)
-        for t in found.active.nonzero().squeeze(1).tolist():  # the others sit out: zeros would have AdamW decay them
+        for t in found.active.nonzero().squeeze(1).tolist():  # no zeros for other tasks: AdamW would decay them
             for parameter, gradient in zip(batch.head_parameters[t].values(), batch.own_gradients[t], strict=True):
                 parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad + gradient
         gain = _backward(batch, found.direction)
@@ -124,12 +124,12 @@ def latent_backward(
 
 
 def _versions(batch: Evaluation) -> list[int]:
-    """Counters of torch that a change of a decoder's parameter raises."""
+    """torch's version counters of the decoders' parameters: each change of a parameter raises its counter."""
     return [parameter._version for parameters in batch.head_parameters for parameter in parameters.values()]
 
 
 def _backward(batch: Evaluation, direction: Tensor) -> Tensor | None:
-    """``z.backward(d_z)``, and the gain, which only what this backward adds to `.grad` tells."""
+    """Run ``z.backward(d_z)``; returns the gain, computed from what this backward adds to `.grad`."""
     if batch.ranks.group is not None and batch.z.tensors[0].is_leaf:
         raise NotImplementedError("z must not be a leaf with several processes: nothing would add up their gradients.")
     held = [(parameter, parameter.grad) for parameter in batch.encoder_parameters.values()]
@@ -150,11 +150,11 @@ def latent_line_search(
 ) -> SearchResult:
     r"""The test (6) of `FBLS` along z − η d_z and θ_t − η ∂L_t/∂θ_t: decoder passes only; nothing moves.
 
-    The step that it finds is one for ``θ ← θ − η θ.grad``, so for `torch.optim.SGD` without momentum: set it as `lr`.
+    The step size η that is found is for ``θ ← θ − η θ.grad``: use it as `lr` of `torch.optim.SGD` without momentum.
 
     Args:
         step: what `latent_backward` returned.
-        lr_ub: first step size, the upper bound.
+        lr_ub: upper bound of the step; the first trial, unless the search has a warm start.
         line_search: a `LineSearch`; None for ``Backtracking()``.
         previous: the last accepted step, for a search with a warm start.
 
@@ -162,7 +162,7 @@ def latent_line_search(
         `SearchResult`; a step of 0 on a stationary batch.
 
     Raises:
-        ValueError: the decoders have moved since.
+        ValueError: the decoders have moved since `latent_backward`.
 
     Example:
         >>> from fastls.models.lenet import lenet
@@ -179,6 +179,6 @@ def latent_line_search(
     with batch.in_full_precision():
         if model.training not in model.looked_at:
             compare_trial_at_zero(LatentSpace(), batch, found.direction)
-            model.looked_at = {"paths", model.training}  # and again when the caller switches
+            model.looked_at = {"paths", model.training}  # compared again when the caller switches the mode
         question = pose_search(LatentSpace(), batch, found.direction, found.active, found.slopes)
         return (line_search or Backtracking())(*question, lr_ub, previous)

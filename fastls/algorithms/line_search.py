@@ -1,8 +1,8 @@
 r"""How far to go: line searches for several losses at once.
 
-A line search sees a function φ(η) that returns the T losses at a trial step, the losses at 0 and the slopes, and
-nothing else. It does not know whether φ moves the parameters of the whole model or only the decoders over a shifted
-latent representation, so every search serves BLS and FBLS alike.
+A line search sees only three things: a function φ(η) that returns the T losses at a trial step, the losses at 0 and
+the slopes. It does not know whether φ moves the parameters of the whole model, or only z and the decoders. So every
+search works for BLS and for FBLS.
 """
 
 import math
@@ -24,7 +24,7 @@ class SearchResult(NamedTuple):
     accepted: bool
 
 
-NOTHING_TO_SEARCH = SearchResult(0.0, trials=0, accepted=True)  # no step to try: the bound is too low, or no gradient
+NOTHING_TO_SEARCH = SearchResult(0.0, trials=0, accepted=True)  # no step to try: the bound is at or below the floor
 
 
 class Slopes(NamedTuple):
@@ -47,8 +47,8 @@ class Slopes(NamedTuple):
         return (self.total > 0).all()
 
 
-# Right-hand sides of the Armijo tests of the paper, by equation number. With ∂L_t/∂z in the place of the misprinted
-# ∂L_t/∂θ_t, (9) is (6) again; in parameter space (6) reads as (4).
+# The decrease in each Armijo test of the paper, by equation number. (9) equals (6) if its misprint ∂L_t/∂θ_t is
+# corrected to ∂L_t/∂z. In parameter space (6) is (4).
 ARMIJO_FORMS: dict[int, Callable[[Slopes], Tensor]] = {
     6: lambda slopes: slopes.total,
     7: lambda slopes: slopes.own,
@@ -58,19 +58,19 @@ ARMIJO_FORMS: dict[int, Callable[[Slopes], Tensor]] = {
 
 
 class LineSearch:
-    """What the optimizers ask of a search, and what all searches decide before their first trial.
+    """The interface between optimizers and searches, with the decisions that precede the first trial.
 
-    A search of your own may derive from this class and define `_search` and ``floor``, the least step that it tries.
+    To write your own search, derive from this class and define `_search` and ``floor``, the smallest step to try.
 
     Attributes:
-        needs_trials: whether φ is evaluated; a step then keeps what trials start from.
+        needs_trials: whether the search evaluates φ; if so, a step keeps the state that trials start from.
     """
 
     floor: float
     needs_trials: ClassVar[bool] = True
 
     def check_bound(self, lr_ub: float) -> None:
-        """Raise unless ``0 < floor < lr_ub``, finite: asked when the optimizer is made."""
+        """Raise unless ``floor < lr_ub`` and ``0 < lr_ub < ∞``. Called when the optimizer is made."""
         if not 0 < lr_ub < math.inf:
             raise ValueError(f"`lr_ub` must be positive and finite, found {lr_ub}.")
         if self.floor >= lr_ub:
@@ -84,13 +84,13 @@ class LineSearch:
         Args:
             phi: the losses at a trial step.
             losses, slopes: at 0, on the host.
-            lr_ub: the bound. A schedule may have brought it to the floor or below, to 0 for example: there is no step
-                to try, so the step is 0, with no trial and ``accepted=True``, since nothing was refused.
-            previous: the last accepted step, ∞ where there is none. A search may begin near it or ignore it.
+            lr_ub: the bound. If a schedule has lowered it to the floor or below, for example to 0, there is no step
+                to try: the step is 0, with no trial and ``accepted=True``, since no trial was rejected.
+            previous: the last accepted step, or ∞ if there is none. A search may begin near it or ignore it.
 
         Returns:
-            `SearchResult`; a search that failed gives the step to take nevertheless, with ``accepted=False``. A slope
-            that is not positive means that the direction is not one of descent: it fails at the floor, with no trial.
+            `SearchResult`; a failed search still returns a step to take, with ``accepted=False``. If a slope is not
+            positive, the direction is not a descent direction: the search fails at the floor, without a trial.
         """
         if not 0 <= lr_ub < math.inf:
             raise ValueError(f"`lr_ub` must be finite and not negative, found {lr_ub}.")
@@ -130,18 +130,18 @@ class Backtracking(LineSearch):
     where s_t is the slope of task t. Equations (4) and (6) of the paper, according to the space that φ searches.
 
     Args:
-        beta: β in (0, 1), the share of the predicted decrease that is asked for.
+        beta: β in (0, 1), the share of the predicted decrease that the test asks for.
         gamma: γ in (0, 1), the factor between trials. The paper does not give its value.
-        floor: ε > 0; no step below it is tried, and it is the step size of a search that failed.
+        floor: ε > 0; no smaller step is tried, and a failed search returns this step size.
         form: 6, 7, 8 or 9, the number of the test in the paper: (6) asks for own and shared decrease, (7) for the
-            own part alone, (8) for the shared part alone; (9), its misprint mended, is (6).
+            own part alone, (8) for the shared part alone; (9) with its misprint corrected is (6).
         growth: above 1. A search begins at `growth` times the last accepted step, and never above lr_ub. The default ∞
-            begins every search at lr_ub, as the paper does. At 1.1, a warm start, most searches end at their first
-            trial; where γ = 1/2 and the right step stays, about one in seven takes a second. A failed search sends the
-            next one back to lr_ub. Where a schedule raises lr_ub again, the step grows back by this factor a step.
-        order: "together" runs all T decoders in every trial. "in turn" first runs the decoder whose task refused the
-            last trial, and ends the trial if that task refuses again: one decoder in place of T, and the same steps.
-            An accepted trial may wait twice for the device, so this is for expensive decoders. φ must offer
+            begins every search at lr_ub, as the paper does. With 1.1, a warm start, most searches end at their first
+            trial; if γ = 1/2 and the right step stays the same, about one search in seven needs a second trial. After a
+            failed search the next one begins at lr_ub. If a schedule raises lr_ub, a step grows by at most this factor.
+        order: "together" runs all T decoders in every trial. "in turn" first runs the decoder whose task rejected the
+            last trial; if this task rejects again, the trial ends after one decoder instead of T. The steps are the
+            same. An accepted trial may wait for the device twice, so use this with expensive decoders. φ must offer
             ``for_tasks(eta, tasks) -> (len(tasks),)``, as it does in BLS and FBLS.
 
     A trial with a loss that is NaN or infinite is rejected. What a search returns: see `LineSearch`.
@@ -191,11 +191,11 @@ class Backtracking(LineSearch):
 
 
 class ArmijoTest:
-    """The test of one trial step after the other.
+    """The Armijo test, for one trial step after another.
 
     Attributes:
-        in_turn: first ask the task that refused the last step and, where it refuses again, no other.
-        refusing: that task; None before the first refusal.
+        in_turn: first test the task that rejected the last step; if it rejects again, test no other task.
+        refusing: the task that rejected the last step; None before the first rejection.
     """
 
     def __init__(self, phi: Phi, losses: Tensor, decrease: Tensor, beta: float, in_turn: bool):

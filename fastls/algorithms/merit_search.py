@@ -1,8 +1,8 @@
-r"""Line searches that minimise: the step with the smallest merit, in place of the first that passes a test.
+r"""Line searches that minimise: they return the step with the smallest merit, not the first that passes a test.
 
-The merit of a step is the change of the loss that gains least from it, m(η) = max_t [φ_t(η) − L_t], with m(0) = 0. A
-step of negative merit decreases every loss. m is convex where the φ_t are, but has kinks where another loss becomes
-the largest. Both searches keep a bracket around the best step so far. They differ only in where they try next.
+The merit of a step is the largest change of a loss, m(η) = max_t [φ_t(η) − L_t], with m(0) = 0. A step of negative
+merit decreases every loss. m is convex if all φ_t are, but has kinks where another task has the largest change. Both
+searches keep a bracket around the best step so far. They differ only in the step that they try next.
 """
 
 import math
@@ -29,7 +29,7 @@ class Bracket:
     Attributes:
         slope: derivative of the merit at 0, −min_t s_t.
         merits: step -> merit of all trials, and of 0.
-        moves: how far each trial after the first was from the best step before it.
+        moves: distance of each trial after the first from the step that was best before it.
     """
 
     def __init__(self, slope: float, lr_ub: float, merit: float):
@@ -80,7 +80,7 @@ class BracketSearch(LineSearch):
     def _search(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float) -> SearchResult:
         bracket = Bracket(-slopes.total.min().item(), lr_ub, compute_merit(phi(lr_ub), losses))
         while bracket.trials < self.max_trials and bracket.right - bracket.left > self.tolerance * bracket.best:
-            # Where the bound is best so far, a look just below it tells whether the merit still falls there.
+            # If the bound is the best step so far, a trial just below it shows whether the merit still falls there.
             at_bound = bracket.best == bracket.right
             eta = bracket.best - self._least_move(bracket) if at_bound else self._propose(bracket)
             if eta < self.floor:
@@ -99,17 +99,17 @@ class GoldenSection(BracketSearch):
 
     .. math:: m(η) = max_t [φ_t(η) − L_t]
 
-    by golden section, up to a relative tolerance: for a unimodal m (convex losses have one) the returned η is within
+    by golden section, up to a relative tolerance: if m is unimodal, as for convex losses, the returned η is within
     ``tolerance * η`` of the minimiser. lr_ub is tried first, and returned after two trials if m still falls there. Else
-    every trial narrows the bracket to 0.62 of its width. With several minima, one of them is found; the returned η is
-    always the best that was tried.
+    every trial narrows the bracket to 0.62 of its width. If m has several minima, the search finds one of them; the
+    returned η is always the best that was tried.
 
     Args:
         tolerance: in (0, 1), width of the last bracket relative to the step.
-        max_trials: evaluations of the losses after which the best step so far is returned.
-        floor: ε > 0; no step below it is tried, and it is the step size of a search that failed.
+        max_trials: number of trials after which the best step so far is returned.
+        floor: ε > 0; no smaller step is tried, and a failed search returns this step size.
 
-    A step is accepted where m(η) < 0, that is, where every loss decreases. A trial with a loss that is NaN or infinite
+    A step is accepted if m(η) < 0, that is, if every loss decreases. A trial with a loss that is NaN or infinite
     has merit +∞. What a search returns: see `LineSearch`; the last accepted step is ignored.
 
     Raises:
@@ -123,8 +123,8 @@ class GoldenSection(BracketSearch):
         >>> round(result.step_size, 2), result.trials, result.accepted
         (0.25, 15, True)
 
-    Source: Kiefer (1953), "Sequential Minimax Search for a Maximum", https://doi.org/10.2307/2032161; the merit is
-    the one that multiobjective steepest descent minimises to first order, Fliege and Svaiter (2000),
+    Source: Kiefer (1953), "Sequential Minimax Search for a Maximum", https://doi.org/10.2307/2032161.
+    Multiobjective steepest descent minimises the same merit to first order: Fliege and Svaiter (2000),
     https://doi.org/10.1007/s001860000043.
     """
 
@@ -139,11 +139,11 @@ class Parabolic(BracketSearch):
 
     by successive parabolic interpolation: the next trial is the vertex of the parabola through the three best steps
     so far. As long as no step has a negative merit, the parabola has the value 0 and the slope −min_t s_t at 0, and
-    its vertex is kept between a tenth and a half of the bracket. A vertex outside of the bracket, or farther than half
-    of the move before last, gives way to the golden section, so that kinks and waves cost trials but not the result.
+    its vertex is kept between a tenth and a half of the bracket. If the vertex is outside of the bracket, or farther
+    away than half of the move before last, a golden section step replaces it: kinks and waves only cost more trials.
 
-    Arguments, result and errors are those of `GoldenSection`. Where m is smooth, fewer trials are made as a rule: 4 in
-    the example there.
+    Arguments, result and errors are those of `GoldenSection`. If m is smooth, this search usually needs fewer trials:
+    4 in the example there.
 
     Source: Brent (1973), "Algorithms for Minimization without Derivatives", chapter 5, for the safeguards; Nocedal and
     Wright (2006), "Numerical Optimization", section 3.5, for the first parabola.
@@ -171,7 +171,7 @@ class Parabolic(BracketSearch):
 
 
 def _vertex(bracket: Bracket) -> float:
-    """Of the parabola through the three steps of smallest merit; NaN where it opens downwards or is none."""
+    """Vertex of the parabola through the three steps of smallest merit; NaN if there is none or it opens downwards."""
     (x, at_x), (v, at_v), (w, at_w) = sorted(bracket.merits.items(), key=lambda item: item[1])[:3]
     slope = (at_v - at_x) / (v - x)
     curvature = ((at_w - at_x) / (w - x) - slope) / (w - v)

@@ -1,7 +1,7 @@
 """The step that all methods share: evaluate a batch, weigh the task gradients, search or not, move.
 
-`CommonDirectionOptimizer` takes the two things in which the four algorithms differ, a space and a line search.
-`fastls.algorithms.optimizers` has the four by name.
+`CommonDirectionOptimizer` takes a space and a line search: the four algorithms differ in these two only.
+`fastls.algorithms.optimizers` defines the four.
 """
 
 import math
@@ -32,21 +32,21 @@ STATIONARY = SearchResult(0.0, trials=0, accepted=False)  # nothing was searched
 
 @dataclass(frozen=True)
 class StepRecord:
-    r"""What happened in one step. T-vectors are in the order of ``model.tasks``.
+    r"""What happened in one step. T-vectors are in the order of ``model.tasks``. `AdamFBLS` defines other slopes and ρ.
 
     Attributes:
         losses: (T,), the losses before the step.
         weights: (T,), alpha; zero for a task without a gradient in this batch, see `find_active`.
-        slopes: (T,) float64, ‖∂L_t/∂θ_t‖² + (Gα)_t, the predicted decrease per unit of step, with ρ(Gα)_t where trials
-            match the gain; None for `EqualWeight`.
-        step_size: η that was taken; 0 where nothing moved.
+        slopes: (T,) float64, ‖∂L_t/∂θ_t‖² + (Gα)_t, the predicted decrease per unit of step; ρ(Gα)_t replaces (Gα)_t
+            with ``match_gain=True``. None for `EqualWeight`.
+        step_size: η that was taken; 0 if nothing moved.
         trials: evaluations of the losses by the line search.
-        accepted: whether the test held at `step_size`; always true for constant steps. Where a schedule has brought
-            `lr` to 0, or to the floor of the search or below, no step is tried: `step_size` and `trials` are 0 and
-            `accepted` is true, since nothing was refused.
+        accepted: whether the test held at `step_size`; always true for constant steps. If a schedule has lowered `lr`
+            to the floor of the search or below, for example to 0, no step is tried: `step_size` and `trials` are 0 and
+            `accepted` is true, since no trial was rejected.
         stationary: the batch was Pareto stationary up to rounding; nothing moved.
-        gain: ρ = ‖Jᵀd_z‖² / ‖d_z‖², how far θ moves z along d_z; NaN where d_z = 0. None where nothing moved, and for
-            methods that are not latent.
+        gain: ρ = ‖Jᵀd_z‖² / ‖d_z‖²: to first order the step moves z by −ηρ d_z along d_z. NaN if d_z = 0. None for
+            methods that are not latent, and if nothing moved; `AdamFBLS` gives it after a failed search too.
         passes: encoder and decoder passes of this step.
     """
 
@@ -64,12 +64,12 @@ class StepRecord:
 class MultiTaskOptimizer(torch.optim.Optimizer):
     """Parameter groups named after the encoder and the tasks, with one learning rate for all.
 
-    Every group has a ``previous_step``, the last step that a search accepted, ∞ where there was none, so that a
-    `state_dict` of any method can be loaded into any other: a search that has no use for it ignores it, and a warm
-    start goes on from it, or begins at the bound where there is none.
+    Every group has a ``previous_step``: the last step that a search accepted, or ∞ if there is none. So a `state_dict`
+    of any method can be loaded into any other method. A warm start goes on from ``previous_step``, or begins at the
+    bound if it is ∞; other searches ignore it.
     """
 
-    compared = False  # with an ordinary backward, which is done once
+    compared = False  # whether the model was compared with an ordinary backward; done once
     options: ClassVar[tuple[str, ...]] = ()  # names of a subclass's own attributes, which copies keep
 
     def __init__(self, model: MultiTaskModel, lr: float, previous_step: float = math.inf):
@@ -87,14 +87,14 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
         self.model = model
 
     def __setstate__(self, state: dict) -> None:
-        """Called for copies, for pickles and by `load_state_dict`, which may bring groups without a memory."""
+        """Called for copies, for pickles and by `load_state_dict`, whose groups may lack a ``previous_step``."""
         super().__setstate__(state)
         for group in self.param_groups:
             group.setdefault("previous_step", self.defaults["previous_step"])
 
     @property
     def lr(self) -> float:
-        """The learning rate, or the upper bound of the search: one for all groups, where schedulers put it."""
+        """The learning rate, or the upper bound of the search: the same in all groups, where schedulers change it."""
         rates = {group["name"]: float(group["lr"]) for group in self.param_groups}
         if len(set(rates.values())) > 1:
             raise ValueError(f"`lr` must be the same in all parameter groups, since one step size moves all: {rates}.")
@@ -105,14 +105,14 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def _move(self, direction: list[Tensor], step_size: float) -> None:
-        """θ ← θ − η d for all groups at once; d has one tensor a parameter, in their order."""
+        """θ ← θ − η d for all groups at once; d has one tensor per parameter, in the same order."""
         parameters = [p for group in self.param_groups for p in group["params"]]
         torch._foreach_add_(parameters, direction, alpha=-step_size)
 
     def _check(self, inputs, targets: dict[str, Tensor]) -> None:
-        """Raise where parameters have been frozen, unfrozen or exchanged since the optimizer was made.
+        """Raise if parameters have been frozen, unfrozen or replaced since the optimizer was made.
 
-        Before the first step also where the model is outside of the contract: see `compare_with_backward`.
+        Before the first step, raise also if the model breaks the contract: see `compare_with_backward`.
         """
         modules = (self.model.encoder, *self.model.heads.values())
         now = {id(parameter) for module in modules for parameter in trainable(module).values()}
@@ -127,7 +127,7 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
             self.compared = True
 
     def __getstate__(self) -> dict:
-        """Copies and pickles carry model and options along; torch's own keep the groups and the state alone."""
+        """Copies and pickles keep the model and the options too; torch's own method keeps only groups and state."""
         return super().__getstate__() | {name: getattr(self, name) for name in ("model", *self.options)}
 
 
@@ -184,19 +184,19 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
         found = find_direction(self.space, self.direction, batch)
         if self.line_search.needs_trials and self.compared_mode != self.model.training:
             compare_trial_at_zero(self.space, batch, found.direction)
-            self.compared_mode = self.model.training  # and again when the caller switches
+            self.compared_mode = self.model.training  # compared again when the caller switches the mode
         if found.stationary:
             return self._record(batch, found.weights, found.slopes, STATIONARY, stationary=True)
         return self._follow(batch, found.direction, found.weights, found.active, found.slopes)
 
     def _follow(self, batch: Evaluation, direction: Tensor, weights: Tensor, active: Tensor, slopes: Slopes):
-        """Search along d and move: the part of a step in which `AdamFBLS` differs."""
+        """Search along d and move; `AdamFBLS` replaces this part of a step."""
         shared, gain, trial_direction = None, None, direction
         if self.match_gain:
             shared, gain = self._pull_back(batch, direction)
             trial_direction, slopes = scale_by_gain(gain, direction, slopes)
         result = self._search(batch, trial_direction, active, slopes)
-        batch.trial_buffers.clear()  # the encoder's backward needs the room
+        batch.trial_buffers.clear()  # the encoder's backward needs the memory
         if result.step_size == 0:
             return self._record(batch, weights, slopes, result)
         if shared is None:
@@ -205,7 +205,7 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
         return self._record(batch, weights, slopes, result, gain)
 
     def _pull_back(self, batch: Evaluation, direction: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        """The step of the encoder, one tensor a parameter, and the gain of the latent methods."""
+        """The encoder's direction d_sh, one tensor per parameter, and the gain, or None in parameter space."""
         shared = self.space.shared_direction(batch, direction)
         if not isinstance(self.space, LatentSpace):
             return shared, None
@@ -214,7 +214,7 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
         return shared, squared_length / batch.squared_length(direction)
 
     def _search(self, batch: Evaluation, direction: Tensor, active: Tensor, slopes: Slopes) -> SearchResult:
-        """The line search over the active tasks; what to do when it fails is decided here too."""
+        """Run the line search over the active tasks, and apply `on_failure` if it fails."""
         phi, losses, slopes = pose_search(self.space, batch, direction, active, slopes)
         group = self.param_groups[0]
         result = self.line_search(phi, losses, slopes, self.lr, group["previous_step"])
@@ -233,6 +233,6 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
 
 
 def scale_by_gain(gain: Tensor, direction: Tensor, slopes: Slopes) -> tuple[Tensor, Slopes]:
-    """ρd and the slopes along it: as far along d as the step of the encoder will take z."""
+    """ρd and the slopes along ρd: to first order, the encoder's step moves z by −ηρd along d."""
     rho = gain.cpu().nan_to_num()  # d_z = 0: only the decoders move
     return rho.to(direction) * direction, Slopes(slopes.own, rho * slopes.shared)

@@ -8,7 +8,7 @@ latent space      `MGDAUB`             `FBLS` (Algorithm 2)
 ================  ===================  =============================
 
 All share one `step`: evaluate the batch, weigh the task gradients of the space, search or not, move. Every decoder
-moves along its own gradient. `EqualWeight` is the baseline of every comparison, and what most people run.
+moves along its own gradient. `EqualWeight`, which most people use, is the baseline of every comparison.
 
 Filatov and Merkulov (2021), "Fast Line Search for Multi-Task Learning", https://arxiv.org/abs/2110.00874.
 """
@@ -28,8 +28,8 @@ from fastls.models.multitask import NO_LABEL, MultiTaskModel, check_targets
 class SGD(CommonDirectionOptimizer):
     r"""θ_sh ← θ_sh − lr d_sh, θ_t ← θ_t − lr ∂L_t/∂θ_t, with d_sh = Σ α_t ∂L_t/∂θ_sh: the paper's baseline.
 
-    A step costs 1 encoder forward, T encoder backwards, T decoder forwards and backwards. Held in memory beside the
-    model: one (T, P) buffer with the T encoder gradients.
+    A step costs 1 encoder forward, T encoder backwards, T decoder forwards and backwards. Memory beside the model: one
+    (T, P) buffer with the T encoder gradients, P the encoder's size.
 
     Args:
         model: a `MultiTaskModel`.
@@ -54,12 +54,12 @@ class BLS(CommonDirectionOptimizer):
 
     Args:
         model: a `MultiTaskModel`.
-        lr_ub: first step size of every search, the upper bound. A scheduler on `lr` may decay it; at 0, or at the floor
-            of the search or below, nothing moves.
+        lr_ub: upper bound of the step; a search begins there, unless it has a warm start. A scheduler on `lr` may decay
+            it; at or below the floor of the search, for example at 0, nothing moves.
         direction: as for `SGD`.
         line_search: a `LineSearch`; None for ``Backtracking()``.
-        on_failure: what to do when no step passes: "floor" takes the smallest step, as the paper does, "skip" none,
-            "raise" raises RuntimeError. The record says ``accepted=False`` in each case.
+        on_failure: what to do when no step passes: "floor" takes the smallest step, as the paper does; "skip" takes
+            none; in both cases the record says ``accepted=False``. "raise" raises RuntimeError.
 
     Raises:
         ValueError: as for `SGD`, or a bound that is not above the floor of the search.
@@ -79,7 +79,7 @@ class BLS(CommonDirectionOptimizer):
 class MGDAUB(CommonDirectionOptimizer):
     r"""θ_sh ← θ_sh − lr (∂z/∂θ_sh)ᵀ d_z with d_z = Σ α_t ∂L_t/∂z: the upper bound of Sener and Koltun (2018).
 
-    A step costs 1 encoder forward and 1 encoder backward, whatever T.
+    A step costs 1 encoder forward and 1 encoder backward for any T.
 
     Arguments and errors are those of `SGD`.
     """
@@ -92,16 +92,16 @@ class FBLS(CommonDirectionOptimizer):
     r"""Algorithm 2: as `MGDAUB`, with η found by the test (6) on the decoders alone.
 
     L_t(z − η d_z, θ_t − η ∂L_t/∂θ_t) ≤ L_t − ηβ ‖∂L_t/∂θ_t‖² − ηβ ⟨∂L_t/∂z, d_z⟩ for every t. A trial costs T decoder
-    forwards, or fewer with ``Backtracking(order="in turn")``; the encoder is run forward once and backward once a step.
+    forwards, or fewer with ``Backtracking(order="in turn")``; a step runs the encoder once forward and once backward.
 
-    The test looks at z − η d_z, while the step moves z by about −η J Jᵀ d_z: `StepRecord.gain` says how far the two
-    are apart, and nothing guarantees a decrease of the losses where it is large.
+    The test looks at z − η d_z, while the step moves z by about −η J Jᵀ d_z. `StepRecord.gain` compares the two moves
+    along d_z. If the gain is large, nothing guarantees that the losses decrease.
 
     Args:
         model, lr_ub, direction, line_search, on_failure: as for `BLS`, and so are the errors.
         match_gain: test L_t(z − ηρ d_z, θ_t − η ∂L_t/∂θ_t) ≤ L_t − ηβ ‖∂L_t/∂θ_t‖² − ηβρ ⟨∂L_t/∂z, d_z⟩ instead, with
             ρ = ‖Jᵀd_z‖²/‖d_z‖². To first order the step moves z by −ηJJᵀd_z, whose part along d_z is −ηρ d_z, so the
-            trial goes as far along d_z as the step will. The passes are the same. Ours, not the paper's.
+            trial goes as far along d_z as the step will. The passes are the same. This is ours, not the paper's.
 
     Example:
         >>> from fastls.models.lenet import lenet
@@ -128,7 +128,7 @@ class FBLS(CommonDirectionOptimizer):
 
 
 class EqualWeight(MultiTaskOptimizer):
-    r"""θ ← θ − lr ∂/∂θ (1/T) Σ_t L_t: one backward of the mean loss, the least that a multi-task step can cost.
+    r"""θ ← θ − lr ∂/∂θ (1/T) Σ_t L_t: one backward of the mean loss, the cheapest multi-task step.
 
     The decoders move along ∂L_t/∂θ_t / T, not along ∂L_t/∂θ_t as in the other four. `lr` is as for `SGD`.
 
@@ -147,7 +147,7 @@ class EqualWeight(MultiTaskOptimizer):
         check_targets(model, targets)
         self._check(inputs, targets)
         z = model.encoder(inputs)
-        Latent(z)  # which refuses what is none
+        Latent(z)  # raises if z holds no tensor, or none with a gradient
         ranks = Ranks(model.process_group, inputs, self.param_groups[0]["params"][0].device)
         mine = torch.stack([ranks.weigh(head(z, inputs, targets[task])) for task, head in model.heads.items()])
         losses = ranks.sum([mine.detach()])[0]

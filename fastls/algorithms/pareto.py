@@ -1,7 +1,7 @@
 r"""What optimal means for several losses at once: dominance, the front, and how far from stationary a point is.
 
 Definitions 1 to 3 of Filatov and Merkulov (2021), https://arxiv.org/abs/2110.00874. Points are vectors of m losses,
-less is better. Infinite losses are ordered as numbers are, so a run that diverged can be compared; NaN is refused.
+less is better. Infinite losses are ordered like numbers, so a diverged run can be compared; NaN raises an error.
 """
 
 import torch
@@ -9,13 +9,13 @@ from torch import Tensor
 
 from fastls.algorithms.directions import compute_gramian, mgda
 
-ROWS = 256  # points that are compared with the front at once, beyond two objectives
+ROWS = 256  # points that are compared with the front at once, for three objectives or more
 
 
 def dominates(a: Tensor, b: Tensor) -> Tensor:
     r"""a_i ≤ b_i for every i and a_j < b_j for some j: a is as good as b in everything and better in something.
 
-    From losses (..., m) and (..., m), whose leading dimensions are broadcast, to (...) bool.
+    Takes losses (..., m) and (..., m), broadcasts their leading dimensions, and returns (...) bool.
 
     Raises:
         ValueError: no objective, different numbers of objectives, leading dimensions that do not fit, or a NaN.
@@ -45,8 +45,8 @@ def dominates(a: Tensor, b: Tensor) -> Tensor:
 def pareto_front(points: Tensor) -> Tensor:
     r"""The members that no other member dominates: {p : there is no q among the points with q ≤ p, q ≠ p}.
 
-    Equal points do not dominate each other, so all copies of a member are kept. O(n log n) for two objectives; beyond,
-    O(n · members), in blocks, so that memory stays O(n). From points (n, m) to (n,) bool, in their order.
+    Equal points do not dominate each other, so all copies of a member are kept. O(n log n) for two objectives; for
+    more, O(n · members), in blocks, so that memory stays O(n). Takes points (n, m), returns (n,) bool in their order.
 
     Raises:
         ValueError: another shape, no point, no objective, or a NaN.
@@ -70,15 +70,15 @@ def pareto_front(points: Tensor) -> Tensor:
 
 
 def stationarity_gap(gradients: Tensor) -> Tensor:
-    r"""min ‖Σ_t α_t g_t‖ over α ≥ 0, Σα = 1: zero just where the point is Pareto stationary.
+    r"""min ‖Σ_t α_t g_t‖ over α ≥ 0, Σα = 1: zero exactly at the Pareto stationary points.
 
-    An absolute measure, in the units of a gradient, of how far a point is from Definition 3. The steps of the
-    optimizers ask another question, `fastls.algorithms.directions.is_stationary`: whether the direction of whatever
-    rule is nothing but rounding beside its terms, so that no step along it means anything. The gap is at most the
-    length of that direction when its weights sum to one.
+    The gap measures how far a point is from Definition 3, in the units of a gradient. The optimizers use another test,
+    `fastls.algorithms.directions.is_stationary`: is the direction of their rule only a rounding error of its terms, so
+    that a step along it has no meaning? If the weights of this direction sum to one, the gap is at most its length.
 
-    Definition 3 also asks that every decoder's own gradient vanish; without parameters in the decoders the gap is all.
-    From gradients (T, n), ∂L_t/∂θ_sh of one task a row, to a float64 scalar on their device.
+    Definition 3 also asks that every decoder's own gradient is zero. The gap does not see this part, so it is complete
+    only if the decoders have no parameters. Takes gradients (T, n), one row ∂L_t/∂θ_sh per task, and returns a float64
+    scalar on their device.
 
     Raises:
         ValueError: another shape, no task, no parameter, or a gradient that is not finite.
@@ -94,7 +94,7 @@ def stationarity_gap(gradients: Tensor) -> Tensor:
     if not bool(gradients.isfinite().all()):
         raise ValueError("`gradients` must be finite, found NaN or infinity.")
     gradients = gradients.detach().double()
-    # Summed before it is measured: αᵀGα would be rounding once the terms cancel to half of the digits.
+    # The sum first, then its norm: αᵀGα would be only rounding once the terms cancel to half of the digits.
     return torch.linalg.vector_norm(mgda(compute_gramian(gradients)) @ gradients)
 
 
@@ -103,7 +103,7 @@ def _dominates(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _front_of_two(points: Tensor) -> Tensor:
-    """Sweep in lexicographic order with the least second loss so far."""
+    """Sweep in lexicographic order; remember the smallest second loss so far."""
     order = _lexicographic_order(points)
     first, second = points[order].T.contiguous()
     start = torch.searchsorted(first, first)  # where the run of equal first losses begins
@@ -114,7 +114,7 @@ def _front_of_two(points: Tensor) -> Tensor:
 
 
 def _front_of_many(points: Tensor) -> Tensor:
-    """Sweep in blocks: what dominates a point comes before it or in its block, and the front so far stands for it."""
+    """Sweep in blocks: a dominating point comes earlier or in the same block; the front replaces earlier blocks."""
     order = _lexicographic_order(points)
     front, kept = points[:0], []
     for block in points[order].split(ROWS):

@@ -29,7 +29,7 @@ from fastls.models.trial_state import Snapshot
 
 @dataclass
 class Passes:
-    """Passes through the encoder, and through decoders (T of them make one pass of every task), counted as they run."""
+    """Counts of passes through the encoder and the decoders; a pass through the decoders of all tasks counts T."""
 
     encoder_forward: int = 0
     encoder_backward: int = 0
@@ -40,11 +40,11 @@ class Passes:
 class Evaluation:
     r"""A model on a batch: z, the T losses, ∂L_t/∂z and ∂L_t/∂θ_t, in one backward of the summed losses.
 
-    Every decoder reads its own detached z, so one backward leaves ∂L_t/∂z on z's copy t and, since no other loss
-    touches it, the unscaled ∂L_t/∂θ_t on decoder t. The encoder's graph stays alive for the backward of the space.
+    Every decoder reads its own detached copy of z. So one backward gives ∂L_t/∂z for copy t and the unscaled ∂L_t/∂θ_t
+    for decoder t, which no other loss touches. The encoder's graph is kept for the backward of the space.
 
-    With `replayable`, the snapshots that trials start from are kept. A `z` that is given is not computed; the encoder
-    cannot be tried then. With `spread`, the batch is that of all processes of the model.
+    `replayable` keeps the snapshots that trials start from. If `z` is given, the encoder is not run here, and trials
+    cannot run it either. With `spread`, the batch is that of all processes of the model.
 
     Raises:
         FloatingPointError: a loss is NaN or infinite; for other errors, see `fastls.models.multitask`.
@@ -68,8 +68,8 @@ class Evaluation:
             self.encoder_start.close()
         self.head_starts: list[Snapshot] = []
         self._evaluate_decoders(replayable)
-        # Where trials put θ_t − η ∂L_t/∂θ_t: made once, since fresh memory costs more than the sum, shared by decoders
-        # of equal shapes, and let go of after the search.
+        # Memory in which trials compute θ_t − η ∂L_t/∂θ_t. Allocated once, since an allocation costs more than the sum;
+        # shared by decoders of equal shapes; released after the search.
         self.trial_buffers: dict[tuple, Tensor] = {}
 
     def encode(self) -> Latent:
@@ -111,7 +111,7 @@ class Evaluation:
         return self.ranks.sum([squared_norm([direction], self.losses)])[0]
 
     def pull_back(self, latent: list[Tensor], last: bool) -> list[Tensor]:
-        """(∂z/∂θ_sh)ᵀ latent, one tensor a parameter: one encoder backward; `last` lets go of the encoder's graph."""
+        """(∂z/∂θ_sh)ᵀ latent, one tensor per parameter: one encoder backward; `last` releases the encoder's graph."""
         gradients = torch.autograd.grad(
             self.z.tensors,
             list(self.encoder_parameters.values()),
@@ -124,7 +124,7 @@ class Evaluation:
         return self.ranks.sum(list(gradients))
 
     def trial_losses(self, tasks: Iterable[int], z, eta: float) -> Tensor:
-        """(len(tasks),) losses of these tasks, by their numbers, at θ_t − η ∂L_t/∂θ_t, reading z."""
+        """(len(tasks),): losses of the tasks with these numbers, at this z and at θ_t − η ∂L_t/∂θ_t."""
         return self.ranks.sum([torch.stack([self._trial_loss(t, z, eta) for t in tasks])])[0]
 
     @torch.no_grad()
@@ -138,7 +138,7 @@ class Evaluation:
             return self.ranks.weigh(start.call(trial, z, self.inputs, self.targets[self.model.tasks[t]]))
 
     def as_called(self) -> AbstractContextManager:
-        """The precision that the caller's step ran in: trials run in it too, and our own sums do not."""
+        """The autocast of the caller's step: trials run in the same precision, but our own sums do not."""
         if self.autocast is None:
             return nullcontext()
         return torch.autocast(self.z.device.type, dtype=self.autocast)
@@ -155,7 +155,7 @@ class Evaluation:
 
 
 class Space:
-    """A space by its vectors g_t, by z at a trial step, and by the way from its direction to the parameters."""
+    """A space defines the vectors g_t, z at a trial step, and how its direction becomes a step of the parameters."""
 
     def losses_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
         """(T,): L_t(z, θ_t − η ∂L_t/∂θ_t) with z as the step moves it."""
@@ -171,11 +171,11 @@ class LatentSpace(Space):
     """g_t = ∂L_t/∂z, flattened over the whole batch. Trials cost decoder passes only."""
 
     def gradients(self, evaluation: Evaluation) -> Tensor:
-        """(T, B·d): no pass at all, the decoders' backward has left them."""
+        """(T, B·d): no pass, since the decoders' backward has computed them."""
         return flatten_gradients(evaluation.latent_gradients)
 
     def gramian(self, evaluation: Evaluation, gradients: Tensor) -> Tensor:
-        """(T, T): ∂L_t/∂z stays on its rank, and the products add up over ranks."""
+        """(T, T): each rank keeps its part of ∂L_t/∂z; only the products are summed over ranks."""
         return evaluation.ranks.sum([compute_gramian(gradients)])[0]
 
     def latent_at(self, evaluation: Evaluation, direction: Tensor, eta: float):
@@ -190,8 +190,8 @@ class LatentSpace(Space):
 class ParameterSpace(Space):
     """g_t = ∂L_t/∂θ_sh. Holds one (T, P) buffer, P the encoder's size, allocated at the first step and reused.
 
-    A step needs room for one more gradient, as it is copied into its row, and for the direction: (T + 2) P in all. No
-    second copy of the T gradients is made.
+    A step also needs memory for one gradient, which is copied into its row, and for the direction: (T + 2) P in all.
+    No second copy of the T gradients is made.
     """
 
     def __init__(self):
@@ -228,20 +228,20 @@ class ParameterSpace(Space):
 
 
 class Trials:
-    """φ of a step: the losses of the active tasks, known by their numbers, at a trial step; or of some of them."""
+    """φ of a step: the losses at a trial step, of the active tasks with these `numbers` or of some of them."""
 
     def __init__(self, space: Space, evaluation: Evaluation, direction: Tensor, numbers: list[int]):
         self.space, self.evaluation, self.direction, self.numbers = space, evaluation, direction, numbers
         self.latent: tuple | None = None  # the last η that `for_tasks` was asked for, and its z
 
     def __call__(self, eta: float) -> Tensor:
-        """(T,)"""
+        """(len(numbers),): φ(η)."""
         return self.space.losses_at(self.evaluation, self.direction, eta)[self.numbers]
 
     def for_tasks(self, eta: float, tasks: list[int]) -> Tensor:
-        """(len(tasks),): φ_t(η) of these alone, numbered as in φ(η). z is moved once for several calls with one η."""
+        """(len(tasks),): φ_t(η) of these tasks alone, numbered as in φ(η). Several calls with one η move z once."""
         if self.latent is None or self.latent[0] != eta:
-            self.latent = None  # before the next one is made
+            self.latent = None  # releases the old z before a new one is made
             self.latent = eta, self.space.latent_at(self.evaluation, self.direction, eta)
         return self.evaluation.trial_losses([self.numbers[t] for t in tasks], self.latent[1], eta)
 

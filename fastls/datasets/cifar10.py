@@ -1,8 +1,8 @@
 """CIFAR-10 as ten one-vs-rest tasks: is it an airplane, is it an automobile, ...
 
 After Filatov and Merkulov (2021), who "use ten classes for creating ten synthetic 'one vs rest' classification
-problems". The images come from the original batches or from a folder of images, where either is at hand, else from
-`shapes`, whose classes take the places of CIFAR-10's in the same tasks.
+problems". The images come from the original batches or from a folder of images. If both are missing, they come from
+`shapes`, whose ten classes replace those of CIFAR-10 in the same tasks.
 """
 
 import pickle
@@ -61,13 +61,13 @@ def load_cifar10(
     seed: int = 0,
     root: Path = DATA,
 ) -> MultiTaskData:
-    """Colour images whose targets, one a task, are 1 where the image belongs to the task's classes, else 0.
+    """Colour images with one target per task: 1 if the image belongs to the task's classes, else 0.
 
     Args:
-        n_train, n_test: number of images: the first of a seeded order in which the classes take turns.
+        n_train, n_test: number of images, from the start of a seeded order in which the classes take turns.
         source: "cifar10" (the original batches), "cifar10-jpeg" (a folder of images), "shapes", or "auto": the first
             of these that lies under `root`.
-        tasks: T from 1 to 20: the first T of ten one-vs-rest tasks, and beyond ten groupings, see `task_classes`.
+        tasks: T from 1 to 20: the first T of ten one-vs-rest tasks and ten groupings, see `task_classes`.
         augment: flip and crop the images of training, see `flip_and_crop`.
         seed: of the order of the images.
         root: folder with ``cifar-10-batches-py``, or ``cifar-10-python.tar.gz``, which is unpacked beside it, or
@@ -99,10 +99,10 @@ def load_cifar10(
 
 
 def task_classes(tasks: int = 10) -> dict[str, tuple[int, ...]]:
-    """Name of a task -> the labels that it answers yes to.
+    """Name of a task -> the labels whose target is 1.
 
-    The first ten tasks ask for one class each. The others, for measuring cost against T beyond ten, ask whether an
-    image belongs to one of five classes: seeded groupings, no two the same.
+    The first ten tasks ask for one class each. The others serve to measure cost for T > 10: they ask whether an image
+    belongs to a group of five classes. The groups are seeded, and no two are the same.
 
     Raises:
         ValueError: `tasks` outside 1..20.
@@ -121,14 +121,14 @@ def task_classes(tasks: int = 10) -> dict[str, tuple[int, ...]]:
 
 
 def flip_and_crop(images: Tensor, margin: int = 4) -> Tensor:
-    """Every image mirrored with probability ½ and moved by up to `margin` pixels each way, zeros moving in.
+    """Mirror every image with probability ½ and shift it by up to `margin` pixels each way; zeros fill the gap.
 
     Args:
         images: (B, C, H, W), normalised, so that zero is the mean colour.
         margin: pixels.
 
     Returns:
-        New tensor of the same shape, from torch's generator of the images' device.
+        New tensor of the same shape; the random numbers come from torch's generator on the images' device.
     """
     n, _, height, width = images.shape
 
@@ -144,7 +144,7 @@ def flip_and_crop(images: Tensor, margin: int = 4) -> Tensor:
 
 
 def find_source(root: Path = DATA) -> str:
-    """ "cifar10" or "cifar10-jpeg" where it lies under `root`, else "shapes"; warns where files look like it."""
+    """ "cifar10" or "cifar10-jpeg" if it lies under `root`, else "shapes", with a warning if files look like it."""
     if holds_files(root / BATCHES) or (root / ARCHIVE).exists():
         return "cifar10"
     if holds_files(root / "cifar10"):
@@ -157,7 +157,7 @@ def download_cifar10(root: Path = DATA) -> Path:
     """Fetch CIFAR-10 (170 MB) by torchvision, check it, and return its folder.
 
     Raises:
-        DataError: no network, or files that are not CIFAR-10's; the folder is as it was.
+        DataError: no network, or files that are not CIFAR-10's; the files in the folder are unchanged.
     """
     from torchvision.datasets import CIFAR10
 
@@ -207,7 +207,7 @@ def _read_folder(root: Path) -> tuple[Arrays, Arrays]:
 
 
 def _take(arrays: Arrays, n: int, seed: tuple[int, int]) -> Arrays:
-    """The first n in a seeded order in which the classes take turns, as far as each has images."""
+    """The first n in a seeded order; the classes take turns as long as each has images left."""
     images, labels = arrays
     shuffled = permutation(len(labels), seed)
     classes = labels.numpy()[shuffled]

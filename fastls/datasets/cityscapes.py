@@ -1,8 +1,8 @@
-"""Cityscapes with three dense tasks: what each pixel shows, where its car or person has its centre, its disparity.
+"""Cityscapes with three dense tasks: the class of each pixel, the centre of its car or person, and its disparity.
 
 After Filatov and Merkulov (2021) and Sener and Koltun (2018): semantic segmentation, instance segmentation by
-regression, and disparity. The images lie in Cityscapes' official layout under ``data/cityscapes``; where they do not,
-`street_scenes` writes scenes of its own in the same layout, which the same code reads.
+regression, and disparity. The images lie in Cityscapes' official layout under ``data/cityscapes``. If they are missing,
+`street_scenes` writes synthetic scenes in the same layout, and the same code reads them.
 """
 
 import functools
@@ -46,13 +46,13 @@ def load_cityscapes(
     """Street scenes with the tasks "semantic", "instance" and "disparity"; the test split is Cityscapes' "val".
 
     Args:
-        n_train, n_test: number of images: the first of an order that mixes the cities.
-        source: "cityscapes", "synthetic", or "auto": Cityscapes where it lies under `root`, else the scenes.
-        size: height and width to which images and maps are brought.
-        crop: height and width of a window taken at random from every training image; None for all of it.
-        workers: processes that read. With 0 every image is read once and kept, for sets that fit into memory; else
-            it is read anew each time, and `workers` processes live as long as the split.
-        root: folder with ``cityscapes``, and where ``street-scenes`` are written.
+        n_train, n_test: number of images, from the start of an order that mixes the cities.
+        source: "cityscapes", "synthetic", or "auto": Cityscapes if it lies under `root`, else synthetic scenes.
+        size: height and width to which images and maps are resized.
+        crop: height and width of a random window of every training image; None for the whole image.
+        workers: number of processes that read images. With 0 every image is read once and kept: the set must fit into
+            memory. Otherwise images are read anew each time, and the processes live as long as the split.
+        root: folder that contains ``cityscapes``; ``street-scenes`` are written there.
 
     Returns:
         MultiTaskData whose batches are normalised images (B, 3, H, W), and by task the targets (B, H, W) int64,
@@ -82,7 +82,7 @@ def load_cityscapes(
 
 
 def find_source(root: Path = DATA) -> str:
-    """ "cityscapes" where files lie in its folder under `root`, else "synthetic"; warns where others look like it."""
+    """ "cityscapes" if its folder under `root` holds files, else "synthetic", with a warning if files look like it."""
     if holds_files(root / "cityscapes"):
         return "cityscapes"
     warn_of_unused(root, LOOKS_LIKE_IT, SOURCES["synthetic"], HOW_TO_GET)
@@ -97,7 +97,7 @@ def _check_window(name: str, window: tuple[int, int], largest: tuple[int, int] |
 
 
 def _make_scenes(n_train: int, n_test: int, size: tuple[int, int], root: Path) -> Path:
-    """The folder of the stand-in; drawn where it is missing."""
+    """The folder of the synthetic scenes; they are drawn if the folder is missing."""
     height, width = size
     folder = root / "street-scenes" / f"v{street_scenes.VERSION}-{height}x{width}-{n_train}-{n_test}"
     if not folder.exists():
@@ -112,7 +112,7 @@ def _list_scenes(root: Path, split: str, n: int, advice: str) -> tuple[SceneFile
         raise DataError(f"{folder} must hold the images of Cityscapes, found none. {advice}")
     if n > len(images):
         raise DataError(f"{root} has {len(images):,} images of the split {split!r}, found {n:,} asked for: take fewer.")
-    # By the hash of the name: otherwise the first thousand images would show a few cities alone.
+    # Sorted by the hash of the name: otherwise the first thousand images would show only a few cities.
     images.sort(key=lambda path: hashlib.sha256(path.name.encode()).digest())
     scenes = [_find_maps(root, split, image) for image in images[:n]]
     for scene in scenes:
@@ -141,7 +141,7 @@ class SceneSplit:
         files: of every image.
         size, crop, workers: as in `load_cityscapes`.
         device: of the batches.
-        kept: what has been read, where no other processes read.
+        kept: the images read so far, if ``workers`` is 0.
     """
 
     files: tuple[SceneFiles, ...]
@@ -156,21 +156,21 @@ class SceneSplit:
 
     @functools.cached_property
     def loader(self) -> DataLoader:
-        """Kept, since its processes take longer to start than many an epoch takes to read.
+        """The loader, kept: to start its processes can take longer than to read an epoch.
 
-        Its sampler is a list, which `batches` fills anew: (index, place of the crop) of every image, batch by batch.
+        Its sampler is a list that `batches` fills for each pass: (index, place of the crop) of every image, by batch.
         """
         return DataLoader(
             Scenes(self.files, self.size, self.crop, None if self.workers else self.kept),
             batch_sampler=[],
             num_workers=self.workers,
             pin_memory=torch.device(self.device).type == "cuda",
-            generator=torch.Generator(),  # of its own: each pass draws from it, and must not disturb dropout
+            generator=torch.Generator(),  # its own: each pass draws from it, which must not change dropout
             persistent_workers=self.workers > 0,
         )
 
     def batches(self, order: Tensor, batch_size: int, training: bool) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        """As the protocol says; where the crops of training lie, torch's global generator decides."""
+        """As in `Split`; torch's global generator decides where the crops of training lie."""
         places = torch.rand(len(order), 2) if training and self.crop else [None] * len(order)
         examples = list(zip(order.tolist(), places, strict=True))
         self.loader.batch_sampler[:] = [examples[i : i + batch_size] for i in range(0, len(examples), batch_size)]
@@ -187,7 +187,7 @@ class SceneSplit:
         return replace(self, device=device)
 
     def hash_into(self, digest: "hashlib._Hash") -> None:
-        """Names, and of every file the Adler-32 of its pixels, which a PNG ends with: megabytes need not be read."""
+        """Feed the names, and each file's Adler-32 of its pixels: a PNG ends with it, so megabytes need not be read."""
         digest.update(f"{self.size} {self.crop}".encode())
         for scene in self.files:
             digest.update(scene.image.name.encode())
@@ -199,13 +199,13 @@ def _read_checksum(path: Path) -> bytes:
     if path.stat().st_size < 20:
         raise DataError(f"{path} must be a PNG, found {path.stat().st_size} bytes. Fetch it anew.")
     with path.open("rb") as file:
-        file.seek(-20, 2)  # behind it: the checksum of its chunk (4 bytes) and the chunk IEND (12)
+        file.seek(-20, 2)  # after it come the checksum of its chunk (4 bytes) and the chunk IEND (12)
         return file.read(4)
 
 
 @dataclass
 class Scenes(Dataset):
-    """Scenes by (index, place of the crop), as uint8 images and targets; `kept` is None where each is read anew."""
+    """Scenes by (index, place of the crop), as uint8 images and targets; if `kept` is None, images are read anew."""
 
     files: tuple[SceneFiles, ...]
     size: tuple[int, int]

@@ -1,4 +1,4 @@
-"""What all data sets share: splits held as tensors on the training device, fingerprints, checked files."""
+"""What all data sets share: the interface of a split, image splits in memory, fingerprints, checked files."""
 
 import functools
 import hashlib
@@ -24,12 +24,12 @@ class DataError(Exception):
 
 
 class Split(Protocol):
-    """What training, evaluation and the store ask of one split of a data set."""
+    """The interface of one split of a data set, for training, evaluation and the store."""
 
     def __len__(self) -> int: ...
 
     def batches(self, order: Tensor, batch_size: int, training: bool) -> Iterator[tuple[Any, dict[str, Tensor]]]:
-        """Inputs of the encoder and targets by task, the examples of `order` in batches; `training` augments."""
+        """The examples of `order` in batches: inputs of the encoder, and targets by task; `training` augments."""
 
     def first(self, n: int) -> "Split":
         """The first n examples."""
@@ -38,12 +38,12 @@ class Split(Protocol):
         """The split with its batches on a device."""
 
     def hash_into(self, digest: "hashlib._Hash") -> None:
-        """Feed the digest with all examples and targets; how they are normalised and augmented is code and options."""
+        """Feed the digest with all examples and targets, not with how they are normalised and augmented."""
 
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """Images and labels of one split, whole, on one device: no loader stands between them and a small network.
+    """All images and labels of one split, on one device: a small network does not wait for a loader.
 
     Attributes:
         images: (N, C, H, W) uint8.
@@ -118,7 +118,7 @@ class MultiTaskData:
 
 
 def permutation(n: int, seed: tuple[int, ...]) -> np.ndarray:
-    """Of 0..n-1, from raw 64-bit draws, which NumPy keeps the same for ever; `Generator.permutation` may change."""
+    """A permutation of 0..n-1 from raw 64-bit draws, which NumPy never changes; `Generator.permutation` may change."""
     return np.argsort(np.random.PCG64(list(seed)).random_raw(n), kind="stable")
 
 
@@ -140,7 +140,7 @@ def check_sizes(name: str, n_train: int, n_test: int, most_train: int, most_test
 
 
 def holds_files(folder: Path) -> bool:
-    """Whether anything lies in the folder, hidden files apart: a damaged data set must not pass for a missing one."""
+    """Whether the folder holds anything but hidden files: a damaged data set must not count as a missing one."""
     return any(not path.name.startswith(".") for path in folder.glob("*"))
 
 
@@ -149,8 +149,8 @@ def warn_of_unused(root: Path, names: str, stand_in: str, how_to_get: str) -> No
 
     Args:
         root: folder of the data sets.
-        names: regular expression that the names of such files and folders match from their beginning, in any case.
-        stand_in: its description.
+        names: regular expression that matches the start of the names of such files and folders, in any case.
+        stand_in: description of the stand-in.
         how_to_get: where the real files belong, and under which names.
     """
     paths = sorted(path for pattern in ("*", "*/*") for path in root.glob(pattern))
@@ -176,7 +176,7 @@ def check_files(folder: Path, hashes: Mapping[str, str | None], advice: str) -> 
 
 
 def check_content(path: Path, content: bytes, expected: str, advice: str) -> None:
-    """Raise `DataError` unless the content of a file, unpacked where it was packed, has this md5 or sha256."""
+    """Raise `DataError` unless a file's content, unpacked if it was packed, has this md5 or sha256."""
     algorithm = "md5" if len(expected) == 32 else "sha256"
     found = hashlib.new(algorithm, content).hexdigest()
     if found != expected:
@@ -199,16 +199,16 @@ def open_image(path: Path, advice: str) -> "Image.Image":
 
 
 def download(folder: Path, hashes: Mapping[str, str | None], fetch: Callable[[Path], Path], advice: str) -> Path:
-    """Fetch files into a temporary folder, check them there, and only then put them into theirs.
+    """Fetch files into a temporary folder, check them there, and only then move them to `folder`.
 
     Args:
         folder: where the files belong.
         hashes: of the files, as `check_files` takes them.
-        fetch: temporary folder -> the folder below it that then holds the files.
+        fetch: function of a temporary folder: fetches the files into it and returns the folder that holds them.
         advice: what to do without a network.
 
     Raises:
-        DataError: no network, or wrong files; those in `folder` are as they were.
+        DataError: no network, or wrong files; the files in `folder` are unchanged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".download-", dir=folder) as temporary:

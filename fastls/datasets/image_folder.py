@@ -22,10 +22,10 @@ def read_image_folder(
     """All images of a folder: split -> images (N, 3, side, side) uint8 and labels (N,) int64, by class and file name.
 
     Args:
-        folder: holds a folder a split, each with a folder a class.
-        classes: their names; a label is a place in them.
+        folder: holds one folder per split, each with one folder per class.
+        classes: their names; a label is an index into them.
         side: height and width in pixels that every image must have.
-        cache: file for what was decoded; made anew when a name, size or time of the images has changed.
+        cache: file for the decoded images; rewritten if the name, size or time of an image has changed.
         advice: what to do about a damaged folder, for the messages.
 
     Raises:
@@ -46,7 +46,7 @@ def read_image_folder(
 
 
 def _list_images(folder: Path, classes: Sequence[str], advice: str) -> list[tuple[Path, int]]:
-    """Files with their labels, by class and name; hidden ones are not images, such as macOS's ``._bird.png``."""
+    """Files with their labels, by class and name, without hidden files, such as macOS's ``._bird.png``."""
     samples = []
     for label, name in enumerate(classes):
         paths = sorted(path for path in (folder / name).glob("[!.]*") if path.suffix.lower() in SUFFIXES)
@@ -66,7 +66,7 @@ def _compute_fingerprint(folder: Path, paths: list[Path]) -> str:
 
 
 def _read_cache(path: Path) -> dict:
-    """What was decoded before; nothing where the file is missing or damaged, since it can be made again."""
+    """The images decoded before; an empty dict if the file is missing or damaged, since it can be made again."""
     try:
         return torch.load(path, weights_only=True)
     except Exception:

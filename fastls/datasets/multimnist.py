@@ -1,7 +1,7 @@
 """MultiMNIST: two handwritten digits in one image, one shifted left, one shifted right; the tasks are the two digits.
 
-After Filatov (thesis, section 5.1): both images are shifted by four pixels and overlaid. The digits come from MNIST
-where its files are at hand, else from the 1,797 handwritten digits bundled with scikit-learn.
+After Filatov (thesis, section 5.1): both images are shifted by four pixels and overlaid. The digits come from MNIST if
+its files are on this machine, else from the 1,797 handwritten digits bundled with scikit-learn.
 """
 
 import gzip
@@ -54,8 +54,8 @@ def load_multimnist(
 
     Args:
         n_train, n_test: number of images. With scikit-learn's digits each split repeats its digits in new pairs.
-        source: "mnist", "digits", or "auto": MNIST where it lies under `root`, else the digits.
-        seed: of the pairing.
+        source: "mnist", "digits", or "auto": MNIST if it lies under `root`, else the digits.
+        seed: of the random pairs.
         root: folder with ``MNIST/raw``, as ``torchvision.datasets.MNIST(root)`` reads it, or with the files
             themselves, see `find_file`.
 
@@ -81,7 +81,7 @@ def load_multimnist(
 
 
 def find_source(root: Path = DATA) -> str:
-    """ "mnist" where files of it lie under `root`, else "digits"; warns where others look like MNIST's."""
+    """ "mnist" if files of MNIST lie under `root`, else "digits", with a warning if other files look like MNIST's."""
     if holds_files(root / "MNIST" / "raw") or any(find_file(root, name) for name in MNIST_FILES):
         return "mnist"
     warn_of_unused(root, LOOKS_LIKE_IT, SOURCES["digits"], HOW_TO_GET)
@@ -89,7 +89,7 @@ def find_source(root: Path = DATA) -> str:
 
 
 def find_file(root: Path, name: str) -> Path | None:
-    """A file of MNIST under `root`: as it is or packed (.gz), "idx3" after a hyphen or after a dot."""
+    """A file of MNIST under `root`, plain or packed (.gz), "idx3" after a hyphen or a dot; None if it is missing."""
     names = [spelling + end for spelling in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]
     paths = [root / folder / spelling for folder in FOLDERS for spelling in names]
     return next((path for path in paths if path.is_file()), None)
@@ -99,9 +99,9 @@ def download_multimnist(root: Path = DATA) -> Path:
     """Fetch MNIST (11 MB) by torchvision, check it, and return its folder.
 
     Raises:
-        DataError: no network, or files that are not MNIST's; the folder is as it was.
+        DataError: no network, or files that are not MNIST's; the files in the folder are unchanged.
     """
-    from torchvision.datasets import MNIST  # imported here: training does without it
+    from torchvision.datasets import MNIST  # imported here: training does not need it
 
     def fetch(temporary: Path) -> Path:
         MNIST(temporary, train=True, download=True)
@@ -154,7 +154,7 @@ def _read_digits() -> tuple[Arrays, Arrays]:
 
 
 def _overlay_pairs(images: np.ndarray, labels: np.ndarray, n: int, seed: tuple[int, int]) -> ImageSplit:
-    """The i-th image on the left, its partner of a seeded permutation on the right, the brighter pixel of the two."""
+    """Image i on the left, its partner by a seeded permutation on the right; each pixel is the brighter of the two."""
     repeats = -(-n // len(images))
     left = np.tile(np.arange(len(images)), repeats)[:n]
     right = np.concatenate([permutation(len(images), (*seed, block)) for block in range(repeats)])[:n]

@@ -11,12 +11,12 @@ from torchvision.datasets import Cityscapes
 
 from fastls.datasets.common import DataError, open_image
 
-IGNORE = 255  # training label of the pixels that no class is asked of
-EVALUATED = [entry for entry in Cityscapes.classes if not entry.ignore_in_eval]  # by training label, which is the place
+IGNORE = 255  # training label of the pixels that the evaluation ignores
+EVALUATED = [entry for entry in Cityscapes.classes if not entry.ignore_in_eval]  # index = training label
 CLASSES = {entry.id: entry.name for entry in EVALUATED}  # label id -> name
 THINGS = [entry.id for entry in EVALUATED if entry.has_instances]
 ADVICE = "Fetch it anew."
-LABEL_IDS = 34  # 0..33, those without a class among them
+LABEL_IDS = 34  # 0..33, including those without a class
 
 
 class SceneFiles(NamedTuple):
@@ -33,13 +33,13 @@ def read_scene(files: SceneFiles, size: tuple[int, int]) -> tuple[Tensor, dict[s
 
     Args:
         files: of the image.
-        size: that of the result. Images are averaged, maps take the nearest pixel.
+        size: height and width of the result. Images are averaged, maps take the nearest pixel.
 
     Returns:
         The image (3, H, W) uint8, and the targets
 
-        - "semantic": (H, W) uint8, the training label, `IGNORE` where the official evaluation asks for no class;
-        - "instance": (2, H, W) float32, on the pixels of things the way to the centre of gravity of their instance,
+        - "semantic": (H, W) uint8, the training label, or `IGNORE` where the official evaluation has no class;
+        - "instance": (2, H, W) float32, for pixels of things the offset to the centre of gravity of their instance,
           right and down, in pixels of the result; NaN elsewhere;
         - "disparity": (1, H, W) float32, in pixels of the result; NaN where it is not known.
 
@@ -77,7 +77,7 @@ def _nearest(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _check_labels(labels: np.ndarray, instances: np.ndarray, files: SceneFiles) -> None:
-    """An instance is numbered by its label id, so that the two maps tell training ids, 0 to 18, from label ids."""
+    """Instance numbers contain the label id, so a comparison of both maps finds training ids (0 to 18) among labels."""
     if labels.max() >= LABEL_IDS:
         raise DataError(f"{files.labels} must hold label ids from 0 to {LABEL_IDS - 1}, found {labels.max()}. {ADVICE}")
     differ = (labels != np.where(instances < 1000, instances, instances // 1000)).mean()
@@ -95,7 +95,7 @@ def _to_classes(labels: np.ndarray) -> np.ndarray:
 
 
 def _to_offsets(instances: np.ndarray, size: tuple[int, int], scales: np.ndarray) -> np.ndarray:
-    """The centres are of the whole instance at full size, so that a crop or a small size does not move them."""
+    """Centres are computed from the whole instance at full size: a crop or a small size does not move them."""
     ids, number = np.unique(instances, return_inverse=True)
     number = number.reshape(instances.shape)
     count = np.bincount(number.ravel())
@@ -108,6 +108,6 @@ def _to_offsets(instances: np.ndarray, size: tuple[int, int], scales: np.ndarray
 
 
 def _to_pixels(coded: np.ndarray, scale: float) -> np.ndarray:
-    """(value − 1) / 256 by the official coding, brought to the width of the result; NaN for the value 0."""
+    """(value − 1) / 256, the official coding, scaled to the width of the result; NaN for the value 0."""
     coded = coded.astype(np.float32)
     return np.where(coded > 0, (coded - 1) / 256 * scale, np.nan).astype(np.float32)

@@ -15,11 +15,11 @@ from fastls.datasets.common import hash_tensors
 TASKS = ("score_1", "score_2", "score_3")  # three equal tasks, after the paper
 MAX_TOKENS = 512  # of a pair, in BERT
 MAX_SCORE = 5.0
-WINDOW = 8  # batches among which pairs of like length are gathered
+WINDOW = 8  # batches that are sorted by length together
 
 
 class Pair(NamedTuple):
-    """Two sentences, and from 0 to 5 how alike they are."""
+    """Two sentences, and a score from 0 to 5 for how alike they are."""
 
     first: str
     second: str
@@ -28,7 +28,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class SentenceSplit:
-    """Tokenised pairs, whole, on one device.
+    """All tokenised pairs of a split, on one device.
 
     Attributes:
         tokens: (N, L) int64, [CLS] first [SEP] second [SEP], padded with zeros.
@@ -48,7 +48,7 @@ class SentenceSplit:
         return len(self.tokens)
 
     def batch(self, index: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Arguments of BERT by name, padded to the longest pair of the batch, and the score once a task."""
+        """Arguments of BERT by name, padded to the longest pair of the batch, and the same score for every task."""
         lengths = self.lengths[index]
         longest, index = int(lengths.max()), index.to(self.tokens.device)
         mask = torch.arange(longest) < lengths[:, None]
@@ -80,7 +80,7 @@ class SentenceSplit:
 
 
 def tokenise(pairs: Sequence[Pair], tokenizer: BertWordPieceTokenizer) -> SentenceSplit:
-    """The pairs as BERT reads them; those of more than `MAX_TOKENS` lose words of the longer sentence.
+    """The pairs as BERT reads them; pairs of more than `MAX_TOKENS` tokens lose words of the longer sentence.
 
     Example:
         >>> split = tokenise([Pair("a red ball", "a blue ball", 4.0)], train_tokenizer())
@@ -112,9 +112,9 @@ SLOTS = (
 
 
 def make_pairs(n: int, seed: tuple[int, ...]) -> list[Pair]:
-    """Two sentences from one template; as many slots agree as the score says, from none to all five.
+    """n pairs of sentences from one template; the score, 0 to 5, is the number of slots that agree.
 
-    Raw 64-bit draws, which NumPy keeps the same for ever.
+    The pairs come from raw 64-bit draws, which NumPy never changes.
 
     Example:
         >>> make_pairs(1, (0,))[0].score in range(6)
@@ -141,11 +141,11 @@ def _fill(words: list[int]) -> str:
 
 
 def train_tokenizer(vocabulary: int = 240) -> BertWordPieceTokenizer:
-    """A WordPiece vocabulary for `make_pairs`, trained on pairs of its own; some words stay in pieces."""
+    """A WordPiece tokenizer for `make_pairs`, trained on other pairs of the same kind; some words stay in pieces."""
     trained = BertWordPieceTokenizer()
     corpus = [sentence for pair in make_pairs(1_000, (0,)) for sentence in pair[:2]]
-    # The trainer numbers the letters in an order that changes from process to process, and breaks ties by number:
-    # letters that are given it beforehand keep their places.
+    # The trainer numbers the letters in an order that changes from process to process, and breaks ties by number.
+    # So the letters are given beforehand, as special tokens: these keep their numbers.
     given = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"##{letter}" for letter in ascii_lowercase)]
     trained.train_from_iterator(corpus, vocabulary, special_tokens=given, show_progress=False)
     learned = sorted(set(trained.get_vocab()) - set(given))

@@ -1,7 +1,7 @@
-"""Ten classes of 32 × 32 colour shapes and textures, drawn from a seed: what stands in for CIFAR-10.
+"""Ten classes of 32 × 32 colour shapes and textures, drawn from a seed: the stand-in for CIFAR-10.
 
-Place, size, colours and noise vary within a class, so that no pixel tells the class and a linear model fails, while a
-convolutional network learns them within minutes. Whole numbers only: the same bytes on every platform.
+Place, size, colours and noise vary within a class: no single pixel reveals the class, and a linear model fails. A
+convolutional network learns the classes within minutes. Whole numbers only: the same bytes on every platform.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ CLASSES = (
 SIDE = 32
 CHUNK = 1000  # images drawn at once
 NOISE = 24  # grey levels either way
-CONTRAST = 96  # least difference of a colour channel, counted round 256 levels
+CONTRAST = 96  # smallest difference of a colour channel, modulo 256 levels
 
 
 def draw_shapes(n: int, seed: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -29,7 +29,7 @@ def draw_shapes(n: int, seed: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         n: number of images.
-        seed: whole numbers, of the sequence.
+        seed: whole numbers that fix the sequence.
 
     Returns:
         Images (n, 32, 32, 3) uint8 and labels (n,) int64, the places in `CLASSES`.
@@ -39,13 +39,13 @@ def draw_shapes(n: int, seed: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         >>> images.shape, labels[:3].tolist()
         ((20, 32, 32, 3), [0, 1, 2])
     """
-    draws = np.random.PCG64(list(seed))  # raw draws, which NumPy keeps the same for ever
+    draws = np.random.PCG64(list(seed))  # raw draws, which NumPy never changes
     chunks = [_draw_chunk(min(CHUNK, n - start), start, draws) for start in range(0, n, CHUNK)]
     return np.concatenate(chunks), np.arange(n, dtype=np.int64) % len(CLASSES)
 
 
 def _draw_chunk(n: int, start: int, draws: np.random.PCG64) -> np.ndarray:
-    # A fixed number of draws an image: fewer images are the first of many.
+    # A fixed number of draws per image: the images do not depend on how many are drawn.
     raw = draws.random_raw(n * (10 + SIDE * SIDE * 3 // 8)).reshape(n, -1)
     noise = raw[:, 10:].astype("<u8").view(np.uint8).reshape(n, SIDE, SIDE, 3)
     choices = (raw[:, :10] >> 11).astype(np.int64)[:, :, None, None]
@@ -65,7 +65,7 @@ def _place(choices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return columns - 11 - choices[:, 0] % 10, rows - 11 - choices[:, 1] % 10, 6 + choices[:, 2] % 5
 
 
-# Masks of pixels: x, y and the radius r to truth. A texture's stripes are r // 2 pixels wide, 3 to 5.
+# Masks: x, y and the radius r -> whether a pixel belongs to the shape. Stripes are r // 2 pixels wide, 3 to 5.
 _SHAPES = (
     lambda x, y, r: x * x + y * y <= r * r,
     lambda x, y, r: (x * x + y * y <= r * r) & (3 * (x * x + y * y) >= r * r),

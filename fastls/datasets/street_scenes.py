@@ -13,13 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-VERSION = 1  # raise it when a scene changes: stand-ins that lie on disk are then drawn anew
+VERSION = 1  # raise it when a scene changes: scenes on disk are then drawn anew
 CITY = "synthetic"
 FOCAL = 1.1  # focal length in image widths, as of Cityscapes' cameras
 BASELINE = 0.22  # metres between the two cameras
 CAMERA = 1.3  # metres above the ground
 BLOCK = 9.0  # metres of street that one building takes
-FAR = 150.0  # metres: the end of all things
+FAR = 150.0  # metres: the largest depth
 # Cityscapes' own ids
 LABELS = {"road": 7, "sidewalk": 8, "building": 11, "vegetation": 21, "sky": 23, "person": 24, "car": 26}
 LABELS |= {"pole": 17, "traffic light": 19, "traffic sign": 20}
@@ -33,7 +33,7 @@ class Scene(NamedTuple):
         image: (H, W, 3) uint8.
         labels: (H, W) uint8, Cityscapes' label ids.
         instances: (H, W) uint16, 1000 · label + number on cars and people, the label elsewhere.
-        disparity: (H, W) uint16, 256 · pixels + 1, and 0 where it is not known: in the sky.
+        disparity: (H, W) uint16, 256 · pixels + 1, and 0 where it is unknown: in the sky.
     """
 
     image: np.ndarray
@@ -43,13 +43,13 @@ class Scene(NamedTuple):
 
 
 def write_scenes(root: Path, n_train: int, n_val: int, size: tuple[int, int], seed: int = 0) -> Path:
-    """Draw scenes and write them as Cityscapes has them: ``leftImg8bit``, ``gtFine`` and ``disparity``.
+    """Draw scenes and write them in the layout of Cityscapes: ``leftImg8bit``, ``gtFine`` and ``disparity``.
 
     Args:
-        root: the folder; it appears when all is written, or not at all.
+        root: the folder; it appears when all scenes are written, or not at all.
         n_train, n_val: number of scenes of the splits "train" and "val".
         size: height and width in pixels.
-        seed: of the scenes; scene i of a split is the same whatever their number.
+        seed: of the scenes; scene i of a split does not depend on the number of scenes.
 
     Returns:
         The folder.
@@ -82,7 +82,7 @@ def _write_scene(root: Path, split: str, number: int, scene: Scene) -> None:
 
 
 def render_scene(size: tuple[int, int], random: np.random.RandomState) -> Scene:
-    """One scene of height and width `size`. RandomState, since NumPy keeps its stream the same for ever.
+    """One scene of height and width `size`. It uses RandomState, whose stream NumPy never changes.
 
     Example:
         >>> scene = render_scene((64, 128), np.random.RandomState(0))
@@ -117,13 +117,13 @@ class Street:
         """Ground, buildings and sky: colours (H, W, 3), labels and inverse depths (H, W)."""
         random = self.random
         rows, columns = np.mgrid[: self.height, : self.width] + 0.5
-        across, down = (columns - self.centre) / self.focal, (rows - self.horizon) / self.focal  # of a ray, by z = 1
+        across, down = (columns - self.centre) / self.focal, (rows - self.horizon) / self.focal  # of a ray, at z = 1
         # 1/z of the three planes that a ray may hit; the largest is the nearest.
         inverse = np.stack([down / CAMERA, np.abs(across) / self.wall])
         surface, inverse = inverse.argmax(0), inverse.max(0).clip(1 / FAR)
         z = 1 / inverse
         x, y = across * z, CAMERA - down * z
-        block = (z / BLOCK).astype(int)  # every house and every gap of a side has a number
+        block = (z / BLOCK).astype(int)  # number of the building or hedge on its side
         side = (x > 0).astype(int)
         heights = random.uniform(6, 16, (2, block.max() + 1))
         hedge = random.uniform(0, 1, heights.shape) < 0.25
@@ -145,7 +145,7 @@ class Street:
         return np.where(is_sky[..., None], colours, fade(colours, z)), labels, np.where(is_sky, 0, inverse)
 
     def place_figures(self) -> list[tuple]:
-        """(depth, drawing function, its arguments): what stands on the street, in no order."""
+        """(depth, drawing function, its arguments) of every figure on the street, in no order."""
         random, uniform = self.random, self.random.uniform
         figures = []
         for side in (-1, 1):
@@ -164,13 +164,13 @@ class Street:
 
 
 def fade(colours: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Colours as the air lets them through over z metres."""
+    """Colours as they appear through z metres of haze."""
     near = np.exp(-z / 70)[..., None]
     return near * colours + (1 - near) * HAZE
 
 
 class Canvas:
-    """Image, labels, instances and inverse depth, drawn by the same pen, so that a shape covers the same pixels."""
+    """Image, labels, instances and inverse depth; a shape is drawn into all four and covers the same pixels."""
 
     def __init__(self, street: Street, colours: np.ndarray, labels: np.ndarray, inverse: np.ndarray):
         self.street = street
@@ -181,7 +181,7 @@ class Canvas:
         self.count = 0
 
     def start_instance(self, label: str) -> int:
-        """A new id of the official form."""
+        """A new instance id in the official form."""
         self.count += 1
         return 1000 * LABELS[label] + self.count - 1
 

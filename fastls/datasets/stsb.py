@@ -1,8 +1,8 @@
 """STS-B: sentence pairs scored by how alike they are, as three equal tasks.
 
 After Filatov and Merkulov (2021), who measure BERT on the STS benchmark (Cer et al. 2017) "with T = 3 same tasks".
-The pairs come from the English files of stsb-multi-mt where they are at hand, else from templates. The benchmark's dev
-set serves as test set; its test set is left alone.
+The pairs come from the English files of stsb-multi-mt if they are on this machine, else from templates. The benchmark's
+dev set serves as test set; its test set is not used.
 """
 
 import csv
@@ -31,7 +31,7 @@ SOURCES = {  # the stand-in last
     "stsb": "STS-B",
     "templates": "synthetic sentence pairs (stand-in for STS-B)",
 }
-VOCABULARY = 30_522  # entries of bert-base-uncased's
+VOCABULARY = 30_522  # entries, as in bert-base-uncased
 SPECIAL_TOKENS = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102}
 STSB_URL = "https://raw.githubusercontent.com/PhilipMay/stsb-multi-mt/99a65f1b68667f69a57bea13f602c7c9c27a9fcd/data/"
 STSB_FILES = {
@@ -59,8 +59,8 @@ def load_stsb(
     """Tokenised pairs with one score, the target of three equal tasks.
 
     Args:
-        n_train, n_test: number of pairs: the first of a seeded order, since the benchmark's files go genre by genre.
-        source: "stsb", "templates", or "auto": STS-B where it lies under `root`, else the templates.
+        n_train, n_test: number of pairs, from the start of a seeded order: the benchmark's files are sorted by genre.
+        source: "stsb", "templates", or "auto": STS-B if it lies under `root`, else the templates.
         seed: of the order, and of the pairs from templates.
         root: folder with ``stsb/stsb-en-{train,dev}.csv`` and ``bert/vocab.txt``.
 
@@ -97,7 +97,7 @@ def load_stsb(
 
 
 def find_source(root: Path = DATA) -> str:
-    """ "stsb" where files lie in its folder under `root`, else "templates"; warns where others look like it."""
+    """ "stsb" if its folder under `root` holds files, else "templates", with a warning if other files look like it."""
     if holds_files(root / "stsb"):
         return "stsb"
     warn_of_unused(root, LOOKS_LIKE_IT, SOURCES["templates"], HOW_TO_GET)
@@ -105,7 +105,7 @@ def find_source(root: Path = DATA) -> str:
 
 
 def find_weights(source: str, layers: int, width: int, root: Path = DATA) -> str:
-    """ "pretrained" where a BERT-base reads STS-B and its weights lie under `root`, else "random"."""
+    """ "pretrained" for a BERT-base on STS-B whose weights lie under `root`, else "random"."""
     fits = source == "stsb" and (layers, width) == BERT_BASE
     return "pretrained" if fits and all((root / "bert" / name).exists() for name in BERT_FILES) else "random"
 
@@ -160,7 +160,7 @@ def download_stsb(root: Path = DATA) -> Path:
     Raises:
         DataError: no network, or ``HF_HUB_OFFLINE`` is set, or a file is not what it should be; no pairs were written.
     """
-    from huggingface_hub import hf_hub_download  # imported here: half a second that reading data does without
+    from huggingface_hub import hf_hub_download  # imported here: takes half a second, and reading data does not need it
 
     def fetch_from(repository: str, names: Iterable[str], folder: Path) -> Path:
         for name in names:

@@ -1,16 +1,16 @@
 """The experiments of the paper: the only part of the package that knows it. Where to look:
 
 =================  ==========================================================================================
-folder             what is decided there
+folder             content
 =================  ==========================================================================================
-`training`         what decides a run (`config`), which optimizer a method is (`optimizers`), what is
-                   trained (`workloads`), the loop (`training`), the files of rows and their keys (`store`), which runs
-                   an artefact reads (`sweeps`), several runs at once (`parallel`)
+`training`         the configuration of a run (`config`), the optimizer of a method (`optimizers`), data and network
+                   (`workloads`), the loop (`training`), the files of rows and their keys (`store`), the runs behind an
+                   artefact (`sweeps`), several runs at once (`parallel`, `cluster`)
 `measuring`        seconds, memory and passes of a step
-`reporting`        rows to frames, intervals, tables and curves, in one style (`style`); which rows a claim gets and
-                   which vote (`comparisons`), and verdicts from them (`claims`)
-`studies`          what one notebook needs of its own: `theory` (01), `toy` (02), `cifar10` (04), `cityscapes` (05),
-                   `bert` (06), `beyond` (07), `defaults` (08), `growth` (bench); 03 needs nothing of its own
+`reporting`        rows to frames, intervals, tables and curves, in one style (`style`); the rows of a claim and
+                   which of them vote (`comparisons`), and verdicts from them (`claims`)
+`studies`          code of one notebook: `theory` (01), `toy` (02), `cifar10` (04), `cityscapes` (05), `bert` (06),
+                   `beyond` (07), `defaults` (08), `growth` (bench); 03 needs no code of its own
 =================  ==========================================================================================
 
 Beside them: `reproduce` runs the notebooks, one by one through `notebook_runner`; `bench` is `python -m fastls bench`;

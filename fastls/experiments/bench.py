@@ -1,8 +1,8 @@
-"""What a step costs on each workload, beside the least that one can cost: ``python -m fastls bench``.
+"""What a step costs on each workload, compared with the cheapest possible step: ``python -m fastls bench``.
 
-The least is equal-weight SGD: one encoder forward and backward, each decoder once forward and backward. All methods
-take the same batches in turn, see `fastls.experiments.measuring.timing`; the targets say how close to that least each
-should be.
+The cheapest is equal-weight SGD: one encoder forward and backward, each decoder once forward and backward. All methods
+take the same batches in turn, see `fastls.experiments.measuring.timing`. The targets say how close each method should
+come to the cheapest step.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ from fastls.experiments.training.store import Run, RunStore
 
 PEER = "TorchJD MGDA"
 DATA_SETS = {"multimnist": "multimnist", "cifar10": "cifar10", "cityscapes": "cityscapes", "bert": "stsb"}
-# What the committed benchmark was measured on: redrawn where the data are not at hand, too.
+# Data of the committed benchmark, so that its stored runs can also be drawn without the data.
 RECORDED = {"multimnist": "mnist", "cifar10": "cifar10-jpeg", "cityscapes": "synthetic", "bert": "stsb"}
 
 _PSPNET = (("encoder", "resnet50"), ("stages", 4), ("channels", 512), ("weights", "none"))
@@ -62,16 +62,16 @@ SIZES = {
     },
 }
 
-SMALLER_LR = {"bert": 0.001}  # of the methods without a search, where `timing.LR` diverges
+SMALLER_LR = {"bert": 0.001}  # for the methods without a search, if `timing.LR` diverges
 
-# Workload -> rival and limit of FBLS's ratio to it; for `PEER`, the least of its ratio to FBLS. None: reported only.
+# Workload -> (rival, largest FBLS / rival); for `PEER` the smallest `PEER` / FBLS. None: the ratio is only reported.
 TARGETS = {
     "multimnist": [("EqualWeight", 1.20), ("SGD", 1.00), ("MGDA-UB", 1.10), (PEER, 1.5)],
     "cifar10": [("EqualWeight", 1.05), ("SGD", 0.15), ("MGDA-UB", 1.05), (PEER, 7.0)],
     "cityscapes": [("EqualWeight", 1.30), ("SGD", 1.00), ("MGDA-UB", 1.20), (PEER, None)],
     "bert": [("EqualWeight", 1.05), ("SGD", 0.45), ("MGDA-UB", 1.05), (PEER, 2.0)],
 }
-# Parts of a step that the least step has too.
+# Parts of a step that the cheapest step has too.
 LEAST = ("encoder forward", "decoders forward and backward", "encoder backward", "update")
 MOST_MEMORY = 1.15  # of equal-weight SGD's peak
 MOST_ELSEWHERE = 1.10  # of equal-weight SGD's time and peak: at the largest T of a `Growth`, and of its networks
@@ -85,7 +85,7 @@ def make_timing(workload: str, size: str, device: str, tasks: int | None = None,
         size: a key of `SIZES`.
         device: "cpu" or "cuda".
         tasks: for "cifar10", how many tasks.
-        source: where its data come from; None for the real data where they are found.
+        source: source of its data; None for the real data if they are found, else the stand-in.
 
     Raises:
         ValueError: `tasks` for another workload than "cifar10".
@@ -106,13 +106,13 @@ def make_timing(workload: str, size: str, device: str, tasks: int | None = None,
         model_options=model_options + chosen,
     )
     peer = (PEER,) if find_spec("torchjd") else ()
-    retired = RETIRED if source == RECORDED[workload] else ()  # the keys of the committed runs have their names
+    retired = RETIRED if source == RECORDED[workload] else ()  # the keys of the committed runs contain these names
     methods = (*METHODS, *VARIANTS, *retired, *peer)
     return Timing(setting, rounds, methods, SMALLER_LR.get(workload, LR))
 
 
 def compare_steps(timing: Run, memory: Run) -> pd.DataFrame:
-    """Milliseconds a step with interval, ratios to EqualWeight and to SGD, trials and passes of a step, peak memory.
+    """Milliseconds per step with interval, ratios to EqualWeight and SGD, trials and passes per step, peak memory.
 
     Milliseconds and ratios are geometric means over the rounds; a ratio is taken within its round.
     """
@@ -133,9 +133,9 @@ def compare_steps(timing: Run, memory: Run) -> pd.DataFrame:
 
 
 def judge_targets(workload: str, timing: Run, memory: Run) -> list[dict]:
-    """Each target of a workload against its measurement, for FBLS as in the paper, in turn, and warm.
+    """Compare each target of a workload with its measurement: for the paper's FBLS, "in turn" and "warm start".
 
-    "met" or "not met" by the mean; "undecided by its interval" where the 95 % interval reaches over the target.
+    The mean decides "met" or "not met"; "undecided by its interval" if the 95 % interval contains the target.
     """
     seconds = seconds_by_round(timing)
     peaks = pd.DataFrame(memory.rows).set_index("method")["peak_mb"]
@@ -158,7 +158,7 @@ def judge_targets(workload: str, timing: Run, memory: Run) -> list[dict]:
 def judge_target(
     workload: str, ratio: str, sign: str, limit: float | None, mean: float, low: float, high: float, n: int
 ) -> dict:
-    """A row of the table of targets; without a limit the measurement is reported."""
+    """A row of the table of targets; without a limit the measurement is only reported."""
     row = {"workload": workload, "ratio": ratio, "target": "none", "measured": mean, "low": low, "high": high, "n": n}
     if limit is None:
         return row | {"verdict": "reported"}
@@ -169,7 +169,7 @@ def judge_target(
 
 
 def describe_shares(profiled: Run) -> str:
-    """Of a step: what equal-weight SGD does too, the trials, and all the rest, in per cent."""
+    """Shares of a step in per cent: the parts that equal-weight SGD has too, the trials, and the rest."""
     shares = {row["part"]: row["share"] for row in profiled.rows}
     trials, least = shares["trials"], sum(shares[part] for part in LEAST)
     rest = 1 - least - trials
@@ -177,7 +177,7 @@ def describe_shares(profiled: Run) -> str:
 
 
 def judge_compared(workload: str, compared: list[tuple[str, tuple, float]]) -> list[dict]:
-    """The targets at the largest T of a `Growth`, for every batch, or of its networks, as `judge_targets` has them."""
+    """As `judge_targets`, for a `Growth`: the targets at its largest T for every batch, or of its networks."""
     judged = []
     for name, measured, share in compared:
         judged.append(judge_target(workload, name, "≤", MOST_ELSEWHERE, *measured))
@@ -218,14 +218,14 @@ def write_benchmarks(
     growth: Growth | None = None,
     networks: Growth | None = None,
 ) -> Iterator[str]:
-    """Run the benchmarks, write a table each and the table of targets; yields the text of each as it is done.
+    """Run the benchmarks, write one table for each and the table of targets; yields the text of each when done.
 
     Args:
         timings: workload -> what to time, see `make_timing`.
         store: of the runs.
         folder: where ``bench-<workload>``, ``bench-growth``, ``bench-networks`` and ``bench-targets`` go.
-        growth: what grows, if anything.
-        networks: of other kinds, if any.
+        growth: the growing models, from `make_growth`, or None.
+        networks: the networks of other kinds, from `make_networks`, or None.
     """
     judged, reasons, sizes = [], [], []
     for name, config in timings.items():

@@ -1,7 +1,7 @@
-"""The front page: the paper's six claims judged over all workloads, and its tables of times beside ours.
+"""The front page: verdicts on the paper's six claims over all workloads, and its tables of times beside ours.
 
-Everything here is read from the files that the notebooks and the benchmark have written into ``figures``; no number
-enters that is not in one of them, but for claim 6, whose counterexample is computed on the spot.
+All numbers are read from the files that the notebooks and the benchmark have written into ``figures``. The only
+exception is claim 6: its counterexample is computed here.
 """
 
 import re
@@ -28,7 +28,7 @@ SOURCES = {
     "claims-beyond": "07_beyond_the_paper",
 }
 EVERYWHERE = ("6",)  # claims of the form "every": one case against refutes them
-# Why, for each verdict that was met; another verdict gets `NO_SENTENCE` until someone has looked.
+# The reason for each verdict found so far; any other verdict gets `NO_SENTENCE` until someone writes its reason.
 WHY = {
     ("1", Verdict.CONDITION): "A latent step needs one encoder backward whatever T is. With ten tasks or a large "
     "encoder FBLS costs far less than SGD. With heavy decoders the trials cost more than they save.",
@@ -47,7 +47,7 @@ WHY = {
     ("6", Verdict.FAILS): "The proof takes the step in θ for the step in z. With z = cθ and c = √2 the iterates "
     "alternate for ever between two points that are not stationary.",
 }
-# The verdict in a few words more, where the word alone would mislead.
+# A few more words, for verdicts that would mislead without them.
 SHORT = {
     ("1", Verdict.CONDITION): "where the encoder is most of a step",
     ("3", Verdict.CONDITION): "with a decaying bound, and not in test loss",
@@ -64,12 +64,12 @@ COUNTS = "for / against / undecided"
 COLUMNS = {"MultiMNIST": "table-1-multimnist", "CIFAR-10": "table-1-cifar10", "Cityscapes": "table-2-cityscapes"}
 COLUMNS |= {"BERT": "table-3-bert"}
 OURS = ["ours / SGD", "low, SGD", "high, SGD"]
-ORIGINS = ("Times: ", "Data, size, machine: ")  # how the note on the origin of a table of times begins
+ORIGINS = ("Times: ", "Data, size, machine: ")  # beginnings of the note about the origin of a table of times
 METHOD_ORDER = (*METHODS, IN_TURN, WARM_START)
 
 
 def gather(figures: Path) -> pd.DataFrame:
-    """The rows of all ``claims-*.csv`` that are there, with the notebook that shows each, and those of claim 6."""
+    """The rows of all ``claims-*.csv`` that exist, each with the notebook that shows it, and the rows of claim 6."""
     paths = {place(figures, f"{name}.csv"): notebook for name, notebook in SOURCES.items()}
     parts = [
         pd.read_csv(path, dtype={"claim": str}).assign(notebook=notebook)
@@ -83,7 +83,7 @@ def gather(figures: Path) -> pd.DataFrame:
 def check_claim_6(factors=(0.5, 1.0, 1.4, 2**0.5), steps: int = 400) -> list[ClaimRow]:
     """FBLS on z = cθ, L = z²/2, from θ = 1: does it end where ∂L/∂θ = 0?
 
-    Beyond √2 the iterates diverge and there is no accumulation point of which the claim could say anything.
+    For c beyond √2 the iterates diverge: there is no accumulation point, so the claim says nothing.
     """
     rows = []
     for row in sweep_scalar_chain(factors, steps, ["FBLS"]).itertuples():
@@ -95,7 +95,7 @@ def check_claim_6(factors=(0.5, 1.0, 1.4, 2**0.5), steps: int = 400) -> list[Cla
 
 
 def summarize_claims(rows: pd.DataFrame, claims: dict[str, str]) -> pd.DataFrame:
-    """A row a claim: verdict, how many rows that vote speak for and against it, why, and an example of each side."""
+    """One row per claim: verdict, number of voting rows for and against, the reason, an example of each side."""
     table = []
     for claim, words in claims.items():
         part = rows[rows["claim"] == claim]
@@ -116,7 +116,7 @@ def summarize_claims(rows: pd.DataFrame, claims: dict[str, str]) -> pd.DataFrame
 
 
 def list_verdicts(figures: Path) -> list[str]:
-    """A line a claim, from the rows of this folder alone: its verdict, and its counts for / against / undecided."""
+    """One line per claim, from the rows of this folder: its verdict, and its counts for / against / undecided."""
     texts = {str(number): words for number, words in read_paper()["claims"].items()}
     table = summarize_claims(gather(figures), texts)
     verdicts = table["verdict"].str.strip("*")
@@ -144,7 +144,7 @@ def _example(rows: pd.DataFrame, side: Verdict) -> str:
 
 
 def compare_printed(figures: Path, workloads: list[str]) -> pd.DataFrame:
-    """Seconds relative to SGD, the paper's and ours with its 95 % interval, a row a method."""
+    """Seconds relative to SGD, the paper's and ours with 95 % intervals, one row per method."""
     columns = {}
     for name in workloads:
         table = pd.read_csv(figures / f"{COLUMNS[name]}.csv").set_index("method")
@@ -157,7 +157,7 @@ def compare_printed(figures: Path, workloads: list[str]) -> pd.DataFrame:
 
 
 def compare_untuned(figures: Path) -> pd.DataFrame:
-    """Final test loss of each search of notebook 07 over that of EqualWeight's best step, a row a data set."""
+    """Final test loss of each search of notebook 07 over that of EqualWeight's best step, one row per data set."""
     table = pd.read_csv(place(figures, f"{TUNED}.csv")).query("rival == 'EqualWeight'")
     cells = [
         f"{ratio:.2f} [{low:.2f}, {high:.2f}], {verdict}" if n > 1 else f"{ratio:.2f}, {verdict}"
@@ -168,7 +168,7 @@ def compare_untuned(figures: Path) -> pd.DataFrame:
 
 
 def make_overview(figures: Path) -> list[str]:
-    """The claims, the times and notebook 07 in short, as sections of Markdown; none where the claims are not judged."""
+    """Claims, times and notebooks 07 and 08 in short, as sections of Markdown; empty without a table of claims."""
     if not place(figures, f"{OVERVIEW}.csv").exists():
         return []
     claims = pd.read_csv(place(figures, f"{OVERVIEW}.csv"))[["claim", "verdict", COUNTS, "why"]]
@@ -197,7 +197,7 @@ def make_overview(figures: Path) -> list[str]:
 
 
 def list_also_said(figures: Path) -> pd.DataFrame:
-    """Statements of the texts without a claim of their own, each beside our rows."""
+    """Statements of paper and thesis that belong to none of the claims, each beside our result."""
     rows = gather(figures)
     table = []
     for entry in read_paper()["also_said"]:
@@ -218,7 +218,7 @@ def _divide_times(figures: Path, workload: str, method: str, rival: str) -> floa
 
 
 def read_origin(path: Path) -> str:
-    """What a table of times says of its data, size and machine."""
+    """The note of a table of times about its data, size and machine."""
     line = next(line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith(ORIGINS))
     return line.split(": ", 1)[1].split(" Memory: ")[0]
 

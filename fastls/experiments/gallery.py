@@ -33,7 +33,7 @@ def write_gallery(figures: Path, root: Path = ROOT) -> Path:
 
 
 def make_gallery(figures: Path, root: Path = ROOT) -> str:
-    """The page; what is missing in the folder is left out."""
+    """The page; files that are missing in the folder are left out."""
     parts = [HEAD, *make_overview(figures)]
     present = [(artefact, files) for artefact in read_artefacts(root) if (files := _find_files(artefact, figures))]
     for maker, group in groupby(sorted(present, key=_name_maker), _name_maker):
@@ -46,7 +46,7 @@ def _find_files(artefact: dict, figures: Path) -> list[Path]:
 
 
 def _name_maker(entry: tuple[dict, list[Path]]) -> str:
-    """Heading of what makes an artefact: notebooks sort before commands."""
+    """Heading: the notebook or command that makes an artefact; notebooks sort before commands."""
     artefact, _ = entry
     notebook = artefact.get("notebook")
     return f"[{notebook}](../notebooks/{notebook}.ipynb)" if notebook else f"`{artefact['command']}`"
@@ -71,7 +71,7 @@ def _show(artefact: dict, files: list[Path], figures: Path) -> str:
 
 
 def _show_table(path: Path) -> str:
-    """The tables of a page in Markdown, folded where they are long."""
+    """The tables of a page in Markdown, folded if they are long."""
     tables = re.findall(r"(?:^\|.*\n)+", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     text = "\n".join(tables).rstrip()
     rows = sum(table.count("\n") - 2 for table in tables)

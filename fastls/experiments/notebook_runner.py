@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 
 from fastls.experiments.parameters import check_values, parse_parameters
 
-MAX_BYTES = 2_000_000  # of a committed notebook: more is slow to read on the web
+MAX_BYTES = 2_000_000  # of a committed notebook: a larger one loads slowly on the web
 # Folders that exist on one machine only. Base64 of images is never searched: it may spell anything.
 ABSOLUTE_PATH = re.compile(
     r"(?<![\w.:/-])(?:/(?:home|root|Users|tmp|work|workspace|mnt|opt|srv|usr|var)/|[A-Z]:\\)[^\s'\",)\]]+"
@@ -39,9 +39,9 @@ def read_parameters(notebook: NotebookNode, name: str) -> dict:
 
 
 def check_parameters(given: dict, notebook: NotebookNode, name: str) -> None:
-    """Raise ValueError where the notebook lacks a given parameter, or its value is of another kind or out of range.
+    """Raise ValueError if the notebook lacks a given parameter, or a value is of the wrong kind or out of range.
 
-    papermill would only warn of an unknown name.
+    papermill would only warn about an unknown name.
     """
     known = read_parameters(notebook, name)
     unknown = [parameter for parameter in given if parameter not in known]
@@ -53,7 +53,7 @@ def check_parameters(given: dict, notebook: NotebookNode, name: str) -> None:
 
 
 def execute(script: Path, output: Path, parameters: dict) -> NotebookNode:
-    """Run a script as a notebook in a kernel of its own; `output` is written as it goes, so that a failure leaves it.
+    """Run a script as a notebook in its own kernel. `output` is written during the run, so it remains after a failure.
 
     Raises:
         papermill.PapermillExecutionError: a cell raised.
@@ -79,7 +79,7 @@ def execute(script: Path, output: Path, parameters: dict) -> NotebookNode:
 
 
 def stamp(notebook: NotebookNode, parameters: dict) -> NotebookNode:
-    """An executed notebook as it is committed: no times, no random ids, and the hash of the code that it ran."""
+    """An executed notebook, ready to commit: without times and random ids, with the hash of its code."""
     notebook = nbformat.from_dict(notebook)
     metadata = notebook.metadata
     for noise in ("papermill", "widgets", "jupytext"):
@@ -111,7 +111,7 @@ def tags(cell: NotebookNode) -> list[str]:
 
 
 def check_notebook_pair(script: Path, executed: Path) -> list[str]:
-    """What is wrong with a committed notebook, seen beside its script; nothing is executed. Empty when all is well."""
+    """Problems of a committed notebook compared with its script; empty if there are none. Nothing is executed."""
     advice = "run `make notebooks`"
     if not executed.exists():
         return [f"{executed.name} is missing: {advice}"]

@@ -1,7 +1,7 @@
 """The parameters of a notebook: read from its cell of literals, checked by name, kind and range before anything runs.
 
-`reproduce` checks those of a profile. Every notebook checks its own in one line, since papermill hands on what it is
-given: text for a list, or 2.5 epochs.
+`reproduce` checks the parameters of a profile. Every notebook checks its own in one line, since papermill does not:
+it passes on text for a list, or 2.5 epochs.
 """
 
 import ast
@@ -17,7 +17,7 @@ def parse_parameters(source: str, name: str) -> dict:
     """Names and values of a cell of lines ``name = literal``.
 
     Raises:
-        ValueError: another line.
+        ValueError: any other line.
 
     Example:
         >>> parse_parameters("epochs = 20  # of every run", "03_multimnist")
@@ -37,10 +37,10 @@ def parse_parameters(source: str, name: str) -> dict:
 
 
 def check_values(given: dict, defaults: dict, name: str) -> None:
-    """Raise ValueError where a value is not of the kind of its default, or out of range.
+    """Raise ValueError if a value is not of the kind of its default, or out of range.
 
-    A whole number is at least 1, or 0 where 0 is the default; another number is positive and finite. A list holds what
-    its default holds; only one that is empty by default may be empty.
+    A whole number must be at least 1, or at least 0 if its default is 0; any other number positive and finite. A list
+    holds texts or positive numbers, as its default does; it may be empty only if its default is empty.
     """
     for parameter, value in given.items():
         rule = _find_broken_rule(value, defaults[parameter])
@@ -52,7 +52,7 @@ def check_values(given: dict, defaults: dict, name: str) -> None:
 
 
 def check_notebook(name: str, values: dict) -> None:
-    """To be called by a notebook after its parameters: is it of the clone of this `fastls`, and are its values right?
+    """Check, after the parameters of a notebook: does it use the `fastls` of its own clone, and are its values right?
 
     Args:
         name: of the notebook, "03_multimnist".
@@ -79,7 +79,7 @@ def _is_clone(path: Path) -> bool:
 
 
 def _find_broken_rule(value, default) -> str | None:
-    """What a value must be, in words; None where it is."""
+    """The rule that a value breaks, in words; None if the value is right."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(default, bool):
         return None if isinstance(value, bool) else "True or False"

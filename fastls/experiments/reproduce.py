@@ -1,4 +1,4 @@
-"""Every notebook at one profile; strict about what goes in and what comes out."""
+"""Run every notebook at one profile; check its parameters before, and the files that it writes after."""
 
 import multiprocessing
 import os
@@ -18,10 +18,10 @@ from fastls.environment import STORED_ONLY, resolve_device, usable_cores
 from fastls.experiments.notebook_runner import check_parameters, execute, read_parameters, read_script, stamp
 from fastls.paths import ROOT, place, write_atomically
 
-COMMITTED = ("paper", "record")  # profiles whose figures and runs go where git keeps them
+COMMITTED = ("paper", "record")  # profiles whose figures and runs are committed
 RECORD = "record"
-# The same for every kernel, whatever the user's shell says. OpenMP's threads sleep while they wait for one another:
-# where another program holds a core, threads that spin make a step of a small network several times as slow.
+# For every kernel, whatever the user's shell says. OpenMP's threads sleep while they wait for each other. Threads that
+# wait actively make a step of a small network several times as slow if another program holds a core.
 KERNEL_ENVIRONMENT = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "PYTHONHASHSEED": "0",
@@ -38,8 +38,8 @@ class Job:
         parameters: what papermill injects.
         executed: where the executed notebook goes, failed or not.
         artefacts: files that it must write.
-        alone: whether it times steps, which nothing else may disturb: one of its parameters ends in ``_rounds``.
-        quiet: no progress bars; they would be stored in the notebook, other ones every time.
+        alone: whether the notebook times steps, so that nothing may run beside it: a parameter ends in ``_rounds``.
+        quiet: no progress bars; the notebook would store them, and they differ in every run.
     """
 
     script: Path
@@ -56,10 +56,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a job.
+    """The result of a job.
 
-    `problem` is None when all went well. `peak_mb` is of the largest process below the runner's; Linux counts what the
-    runner itself held when it started that one, so it is an upper bound for a notebook smaller than the runner.
+    `problem` is None if there was none. `peak_mb` is that of the largest child process. Linux includes the memory that
+    the runner held when it started the child, so for a notebook smaller than the runner `peak_mb` is an upper bound.
     """
 
     job: Job
@@ -72,19 +72,19 @@ class Result:
 def reproduce(
     profile: str = "quick", only: Sequence[str] = (), device: str = "auto", jobs: int | None = None, root: Path = ROOT
 ) -> int:
-    """Run the notebooks and print a table of what became of them.
+    """Run the notebooks and print a table of their results.
 
     Args:
         profile: of ``notebooks/profiles.yaml``.
         only: names of notebooks, such as "03_multimnist"; none for all.
         device: "auto", "cpu" or "cuda".
-        jobs: training runs at once within a notebook, which share the cores; None for one a core, of one thread each,
-            and on a GPU for one after the other.
+        jobs: training runs at once within a notebook, which share the cores; None for one run per core, with one thread
+            each, or, on a GPU, for one run after the other.
         root: of the repository. Figures and runs of the profiles in `COMMITTED` go to ``figures`` and ``data/runs``,
             all else below ``build/<profile>``.
 
     Returns:
-        0, or 1 if a notebook failed or left out a file; the others were run all the same.
+        0, or 1 if a notebook failed or did not write a file; the other notebooks have run.
 
     Raises:
         ValueError: unknown profile, notebook, device or parameter, a notebook without parameters cell, ``jobs < 1``.
@@ -98,7 +98,7 @@ def reproduce(
 def write_notebooks(only: Sequence[str] = (), root: Path = ROOT) -> int:
     """Execute the notebooks at the profile of the committed runs and write each, stamped, beside its script.
 
-    A notebook that fails stays as it was; what was executed of it lies in ``build/record/notebooks``.
+    If a notebook fails, the committed one is unchanged; its executed part lies in ``build/record/notebooks``.
 
     Returns:
         As `reproduce`.
@@ -113,7 +113,7 @@ def write_notebooks(only: Sequence[str] = (), root: Path = ROOT) -> int:
 
 
 def plan(profile: str, only: Sequence[str], device: str, jobs: int, root: Path, quiet: bool = False) -> list[Job]:
-    """The jobs, in the order of the notebooks' names, with everything checked that can be checked before running."""
+    """The jobs, in the order of the notebooks' names, after all checks that are possible before running."""
     if jobs < 1:
         raise ValueError(f"`jobs` must be at least 1, found {jobs}.")
     scripts = find_scripts(root / "notebooks", only)
@@ -143,7 +143,7 @@ def find_scripts(folder: Path, only: Sequence[str] = ()) -> list[Path]:
     """The notebooks' scripts ``NN_name.py``, all or those named.
 
     Raises:
-        ValueError: a name that is not there.
+        ValueError: a name without a notebook.
     """
     scripts = {script.stem: script for script in sorted(folder.glob("[0-9][0-9]_*.py"))}
     unknown = [name for name in only if name not in scripts]
@@ -179,9 +179,9 @@ def read_artefacts(root: Path) -> dict[str, list[str]]:
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[Result]:
-    """Run side by side what times nothing, as many notebooks as there are cores, then the others one after the other.
+    """Run notebooks without timings side by side, one per core; then those with timings, one after the other.
 
-    Where only stored runs are drawn, none times anything. Results are in the order of `jobs`.
+    If only stored runs are drawn, no notebook times anything. Results are in the order of `jobs`.
     """
     stored = bool(os.environ.get(STORED_ONLY))
     together, alone = ([job for job in jobs if (job.alone and not stored) == last] for last in (False, True))
@@ -195,12 +195,12 @@ def run_jobs(jobs: Sequence[Job]) -> list[Result]:
 
 
 def _run_in_process(job: Job, label: str) -> Result:
-    """In a process of its own, so that its peak memory is its own and its crash only its own."""
+    """Run a job in its own process, so that its peak memory is measured alone and a crash ends only this job."""
     print(f"{label} {job.name}", file=sys.stderr, flush=True)
-    # The server imports this module once, not once a notebook. On macOS a fork after such imports may crash.
+    # The server imports this module once for all notebooks. On macOS a fork after such imports may crash.
     context = multiprocessing.get_context("spawn" if sys.platform == "darwin" else "forkserver")
     context.set_forkserver_preload([__name__])
-    now = dict(os.environ)  # that of the server is as old as the server
+    now = dict(os.environ)  # the server still has the environment of its own start
     with ProcessPoolExecutor(1, mp_context=context, initializer=_set_environment, initargs=(now,)) as pool:
         try:
             return pool.submit(run_job, job).result()
@@ -209,17 +209,17 @@ def _run_in_process(job: Job, label: str) -> Result:
 
 
 def _set_environment(variables: dict[str, str]) -> None:
-    """A function of its own, since ``os.environ.update`` cannot be sent to a process."""
+    """A named function, since ``os.environ.update`` cannot be sent to a process."""
     os.environ.update(variables)
 
 
 def run_job(job: Job) -> Result:
-    """Execute one notebook in a kernel below this process and see what it wrote."""
+    """Execute one notebook in a child process, and check which files it wrote."""
     os.environ.update(KERNEL_ENVIRONMENT | ({"TQDM_DISABLE": "1"} if job.quiet else {}))
     others = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [str(ROOT), *([others] if others else [])]
-    )  # the kernel's fastls is this one
+    )  # the kernel imports this fastls
     before = {path: _identity(path) for path in job.artefacts}
     start = time.perf_counter()
     try:
@@ -235,14 +235,14 @@ def run_job(job: Job) -> Result:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Changes whenever the file is written; None for a file that is missing or empty."""
+    """A value that changes whenever the file is written; None for a file that is missing or empty."""
     if not path.exists() or not path.stat().st_size:
         return None
     return path.stat().st_ino, path.stat().st_mtime_ns
 
 
 def _describe(error: Exception) -> str:
-    """One line; papermill's own message is a page."""
+    """The error in one line; papermill's own message has a page."""
     if hasattr(error, "ename"):
         return f"cell [{error.exec_count}] raised {error.ename}: {error.evalue.splitlines()[0] if error.evalue else ''}"
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
@@ -266,7 +266,7 @@ def format_results(results: Sequence[Result], root: Path) -> str:
 
 
 def _finish(results: Sequence[Result], root: Path) -> int:
-    # not at the top: the process of every notebook would wait
+    # not imported at the top: the process of every notebook would wait for it
     from fastls.experiments.front_page import COUNTS, list_verdicts
     from fastls.experiments.gallery import write_gallery
 

@@ -22,7 +22,7 @@ class BertEncoder(nn.Module):
 
     Args:
         bert: the network.
-        autocast: run it in bfloat16 where PyTorch holds that to be safe; z is float32 all the same.
+        autocast: run the network in bfloat16 where PyTorch considers this safe; z stays float32.
     """
 
     def __init__(self, bert: BertModel, autocast: bool = False):
@@ -64,7 +64,7 @@ def bert(
         returns z of shape (B, width); decoders return (B,).
 
     Raises:
-        ValueError: a width that its heads do not fill, or a checkpoint that is unreadable, lacks weights, or has
+        ValueError: a width that the heads do not divide, or a checkpoint that is unreadable, lacks weights, or has
             another size or vocabulary.
 
     Example:
@@ -85,7 +85,7 @@ def bert(
         hidden_size=width,
         num_attention_heads=heads,
         intermediate_size=4 * width,
-        initializer_range=0.02 * (768 / width) ** 0.5,  # so that a narrow layer passes on as much as BERT-base's
+        initializer_range=0.02 * (768 / width) ** 0.5,  # so that outputs of a narrow layer are as large as BERT-base's
         attn_implementation="sdpa",
     )
     network = BertModel(config) if checkpoint is None else read_checkpoint(checkpoint, config)
@@ -104,7 +104,7 @@ def bert(
 
 
 def read_checkpoint(folder: Path, config: BertConfig) -> BertModel:
-    """BERT with the weights of a folder, after a check that they are those of this configuration."""
+    """BERT with the weights of a folder, after a check that they fit this configuration."""
     try:
         found = BertConfig.from_json_file(folder / "config.json")
     except (OSError, ValueError) as error:

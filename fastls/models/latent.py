@@ -1,4 +1,4 @@
-"""The latent representation z: one tensor or a tree of them, and the vectors that stand for its gradients and moves."""
+"""The latent representation z, one tensor or a tree of tensors; its gradients and its moves are flat vectors."""
 
 import torch
 from torch import Tensor
@@ -6,9 +6,9 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 
 class Latent:
-    """z as the encoder returns it. The leaves that carry a gradient move; the others pass through as they are.
+    """z as the encoder returns it. The leaves that carry a gradient move; the other leaves stay as they are.
 
-    A gradient or a direction in latent space is one vector: the moving leaves, flattened, one after the other.
+    A gradient or a direction in latent space is one vector: the leaves that move, flattened, one after the other.
 
     Args:
         z: a tensor, or any tree of them that `torch.utils._pytree` knows: tuples, lists, dicts, Hugging Face's outputs.
@@ -40,7 +40,7 @@ class Latent:
         return self.tensors[0].device
 
     def rebuild(self, tensors: list[Tensor]):
-        """z with other tensors in the place of those that move."""
+        """z with the leaves that move replaced by these tensors."""
         leaves = list(self.leaves)
         for place, tensor in zip(self.places, tensors, strict=True):
             leaves[place] = tensor
@@ -58,7 +58,7 @@ class Latent:
 
 
 def flatten_gradients(gradients: list[list[Tensor]]) -> Tensor:
-    """(T, n) from a list for each leaf of the T gradients: at least float32, since sums over them are taken."""
+    """(T, n) from one list of T gradients per leaf; at least float32, since sums over the gradients follow."""
     rows = [torch.stack(of_leaf).flatten(1) for of_leaf in gradients]
     rows = [block.float() if block.element_size() < 4 else block for block in rows]
     return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)

@@ -30,7 +30,7 @@ def lenet(
         classes: number of classes of every task.
         dropout: probability of dropping a hidden unit of a head.
         reduction: of the losses, "mean" or "sum" over the batch.
-        latent_scale: factor of the last encoder layer's first weights, and so of z.
+        latent_scale: factor of the initial weights and bias of the encoder's last layer, and so of z.
 
     Returns:
         MultiTaskModel whose encoder takes (B, 1, 28, 28) and returns z of shape (B, 50).

@@ -15,11 +15,11 @@ NO_LABEL = "A batch without a label of a task has a mean of nothing, which is Na
 
 
 class TaskModules(nn.Module):
-    """Modules by task. As `torch.nn.ModuleDict`, but for any string as a name: torch refuses "type" or "a.b"."""
+    """Modules by task, like `torch.nn.ModuleDict`, but any string may be a name: torch refuses "type" or "a.b"."""
 
     def __init__(self, modules: Mapping[str, nn.Module]):
         super().__init__()
-        self.by_task = {}  # not registered: the modules are, under names that torch takes
+        self.by_task = {}  # a plain dict; the modules are registered below, under names that torch accepts
         for number, (task, module) in enumerate(modules.items()):
             plain = task and "." not in task and not hasattr(self, task)
             name = task if plain else f"task {number}"
@@ -60,12 +60,12 @@ class TaskHead(nn.Module):
         self.loss = losses[task] if isinstance(losses[task], nn.Module) else None  # registered, if it is a module
         forward = getattr(decoder, "_orig_mod", decoder).forward  # torch.compile hides the parameters
         self.takes_inputs = "inputs" in list(inspect.signature(forward).parameters)[1:]
-        # Whether the decoder changes z in place, by its mode, once it has run.
+        # training mode -> whether the decoder changes z in place, known after its first run in this mode
         self.writes_latent: dict[bool, bool] = {}
 
     def decode(self, z, inputs):
-        """The decoder's output. A decoder that writes on z, as nn.ReLU(inplace=True) does, gets a copy."""
-        mode = self.decoder.training  # nn.Dropout(inplace=True) writes in one mode alone
+        """The decoder's output. A decoder that changes z in place, such as nn.ReLU(inplace=True), gets a copy."""
+        mode = self.decoder.training  # nn.Dropout(inplace=True) changes z in training mode only
         if self.writes_latent.get(mode, True):
             z = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, z)
         tensors = [leaf for leaf in tree_leaves(z) if isinstance(leaf, Tensor) and not leaf.is_inference()]
@@ -76,10 +76,10 @@ class TaskHead(nn.Module):
         return output
 
     def forward(self, z, inputs, target) -> Tensor:
-        """The loss, a scalar tensor. Where the loss is None, "no label in this batch", a zero without a gradient.
+        """The loss, a scalar tensor; a zero without a gradient if the loss returns None, "no label in this batch".
 
         Raises:
-            ValueError: the loss is something else than a scalar tensor or None.
+            ValueError: the loss is neither a scalar tensor nor None.
         """
         loss = self.losses[self.task](self.decode(z, inputs), target)
         if loss is None:
@@ -98,16 +98,16 @@ class MultiTaskModel(nn.Module):
 
     Args:
         encoder: module with ``encoder(inputs) -> z``, the latent representation: a tensor of any shape, or a tuple,
-            list, dict or Hugging Face output that holds tensors. Integers and constants among them pass through.
-        decoders: task name -> module with ``decoder(z) -> output``. One whose ``forward`` has a second parameter
-            ``inputs`` is given the batch's inputs too, for a mask or for lengths: ``decoder(z, inputs=inputs)``.
-        losses: task name -> callable ``loss(output, target) -> scalar``, reduced by the mean over the batch. It may
-            return None for a batch without a label of its task; the task then sits out the step. The trainable
-            parameters of a loss that is a module move with its task.
+            list, dict or Hugging Face output that holds tensors. Integers and constants in it stay as they are.
+        decoders: task name -> module with ``decoder(z) -> output``. If its ``forward`` has a further parameter
+            ``inputs``, it also gets the batch's inputs, for a mask or for lengths: ``decoder(z, inputs=inputs)``.
+        losses: task name -> callable ``loss(output, target) -> scalar``, reduced by the mean over the batch. A loss may
+            return None for a batch without a label of its task; the step then leaves this task out. If a loss is a
+            module with trainable parameters, these move with its task.
 
-    Where every part with trainable parameters is wrapped in DistributedDataParallel, the model is spread over its
-    processes: each rank steps on its part of the batch, and every rank takes the step of the whole batch. The wrappers
-    are taken off and send no gradients from then on, since the optimizers and `latent_backward` send them.
+    If every part with trainable parameters is wrapped in DistributedDataParallel, the model is spread over the
+    processes: each rank reads its part of the batch, and every rank takes the step of the whole batch. The wrappers
+    are removed and send no more gradients; the optimizers and `latent_backward` send them instead.
 
     Raises:
         ValueError: no task at all, decoders and losses that do not name the same tasks, or parts of which only some
@@ -143,7 +143,7 @@ class MultiTaskModel(nn.Module):
         decoders = {task: unwrap(decoder) for task, decoder in decoders.items()}
         self.decoders = TaskModules(decoders)
         self.losses = {task: unwrap(loss) for task, loss in losses.items()}
-        # So that the weights of a loss follow the model to its device.
+        # Registered, so that the weights of a loss follow the model to its device.
         self.loss_modules = TaskModules({task: self.losses[task] for task in modules})
         # Whether a pass draws from the generators of Python or NumPy; the first step of an optimizer finds out.
         self.draws_elsewhere = True
@@ -157,13 +157,13 @@ class MultiTaskModel(nn.Module):
         return tuple(self.decoders)
 
     def forward(self, inputs) -> dict[str, Tensor]:
-        """Outputs of all decoders, by task: what evaluation and prediction use."""
+        """Outputs of all decoders, by task, for evaluation and prediction."""
         z = self.encoder(inputs)
         return {task: head.decode(z, inputs) for task, head in self.heads.items()}
 
 
 def unwrap(part):
-    """What is inside of DistributedDataParallel; anything else as it is."""
+    """The module inside of DistributedDataParallel; any other part is returned as it is."""
     if not isinstance(part, DistributedDataParallel):
         return part
     part.require_backward_grad_sync = False  # as in its `no_sync`: else gradients would be added up twice

@@ -1,9 +1,9 @@
 """A dilated ResNet with one PSPNet decoder per dense task, for Cityscapes.
 
-The encoder is torchvision's network (He et al., 2016, https://arxiv.org/abs/1512.03385) up to its last feature map z,
-an eighth of the image high and wide: the last two of its four stages are dilated where they would halve it. A decoder
-pools z over 1, 2, 3 and 6 bins a side (Zhao et al., 2017, https://arxiv.org/abs/1612.01105). Filatov and Merkulov
-(2021) say "ResNet-50 pre-trained on Imagenet, and as decoders, we use PSPNet".
+The encoder is torchvision's network (He et al., 2016, https://arxiv.org/abs/1512.03385) up to its last feature map z.
+z has an eighth of the image's height and width: ResNet-50's last two stages are dilated instead of halving it. A
+decoder pools z over 1, 2, 3 and 6 bins per side (Zhao et al., 2017, https://arxiv.org/abs/1612.01105). Filatov and
+Merkulov (2021) say "ResNet-50 pre-trained on Imagenet, and as decoders, we use PSPNet".
 """
 
 from pathlib import Path
@@ -17,9 +17,9 @@ from fastls.models.multitask import MultiTaskModel
 
 STRIDE = 8  # of z
 BINS = (1, 2, 3, 6)
-IGNORE = 255  # label that the cross-entropy passes over
+IGNORE = 255  # label that the cross-entropy ignores
 WEIGHTS = ("none", "imagenet")
-STAGES = {"resnet18": (2,), "resnet50": (2, 3, 4)}  # torchvision dilates no ResNet-18, which must end at stride 8
+STAGES = {"resnet18": (2,), "resnet50": (2, 3, 4)}  # torchvision cannot dilate ResNet-18: it ends at stride 8
 
 
 def pspnet(
@@ -35,7 +35,7 @@ def pspnet(
     Args:
         classes: of the semantic task.
         encoder: "resnet50", or "resnet18" for small machines.
-        stages: how many of the encoder's four stages to keep: 2, or with ResNet-50 up to all 4.
+        stages: how many of the encoder's four stages to keep: 2 with ResNet-18; 2, 3 or 4 with ResNet-50.
         channels: of the hidden layers of a decoder.
         dropout: probability of dropping a channel before a decoder's last layer.
         weights: of the encoder: "none" for random ones, or "imagenet".
@@ -43,11 +43,11 @@ def pspnet(
     Returns:
         MultiTaskModel whose encoder takes (B, 3, H, W), H and W multiples of 8 from 16, and returns z of shape
         (B, C, H/8, W/8). Outputs are (B, classes, H, W), (B, 2, H, W) and (B, 1, H, W); their losses are means over
-        the pixels that have a target, and zero where none has.
+        the pixels that have a target, and zero if no pixel has one.
 
     Raises:
         ValueError: an unknown encoder, unknown weights, or stages that the encoder cannot end at.
-        FileNotFoundError: weights that are neither on this machine nor to be had from the network.
+        FileNotFoundError: the weights are not on this machine and cannot be downloaded.
 
     Example:
         >>> model = pspnet(encoder="resnet18", stages=2, channels=8)
@@ -83,7 +83,7 @@ def make_encoder(encoder: str, stages: int, weights: str) -> nn.Sequential:
 
 
 def find_weights(encoder: str) -> str:
-    """ "imagenet" where torchvision's file of them lies on this machine, else "none"."""
+    """ "imagenet" if torchvision's file of these weights lies on this machine, else "none"."""
     return "imagenet" if _weights_path(encoder).exists() else "none"
 
 
@@ -106,10 +106,10 @@ def _read_weights(encoder: str) -> dict[str, Tensor]:
 
 
 class PSPDecoder(nn.Module):
-    """z (B, features, h, w) to (B, outputs, 8h, 8w): pyramid pooling beside z, a 3 × 3 convolution, one score a pixel.
+    """z (B, features, h, w) to (B, outputs, 8h, 8w): pyramid pooling beside z, a 3 × 3 convolution, scores per pixel.
 
-    The branch of one bin has a bias in the place of batch normalisation: with one image a batch there is one value a
-    channel, which has no variance.
+    The branch of one bin has a bias instead of batch normalisation: in a batch of one image each channel has a single
+    value, which has no variance.
     """
 
     def __init__(self, features: int, channels: int, outputs: int, dropout: float):

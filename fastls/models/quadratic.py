@@ -1,7 +1,7 @@
 r"""Toy problems in two parameters: z = Aθ and losses of z that can be drawn, with the Pareto set in closed form.
 
-The encoder is the matrix A, the decoders hand z on and have no parameter, and there are no data: a step is
-``optimizer.step(None, dict.fromkeys(model.tasks))``. All is in float64. ``model.encoder.theta`` is what moves.
+The encoder is the matrix A, the decoders return z and have no parameter, and there are no data: a step is
+``optimizer.step(None, dict.fromkeys(model.tasks))``. It moves ``model.encoder.theta``. All numbers are float64.
 """
 
 from functools import partial
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from fastls.models.multitask import MultiTaskModel
 
-# Where the two losses of `fonseca` are zero. Their level lines are circles, so the Pareto set is the segment between.
+# Zeros of the two losses of `fonseca`. Their level lines are circles, so the Pareto set is the segment between both.
 FONSECA_CENTRES = torch.tensor([[1.0, 1.0], [-1.0, -1.0]], dtype=torch.float64) / 2**0.5
 
 
 class LinearEncoder(nn.Module):
-    """z = Aθ, whatever the inputs.
+    """z = Aθ; the inputs are ignored.
 
     Args:
         matrix: A, (k, p).
@@ -71,8 +71,8 @@ def quadratics(encoder: Tensor, centres: Tensor, curvatures: Tensor, start: Tens
 def fonseca(encoder: Tensor, start: Tensor) -> MultiTaskModel:
     r"""L_1, L_2 = 1 − exp(−‖z ∓ (1, 1)/√2‖²), z = Aθ: two losses that are not convex.
 
-    For an invertible A the Pareto set is, in z, the segment between `FONSECA_CENTRES`; the front is concave but for its
-    ends. No other point is Pareto stationary, but far from both centres the gradients underflow to zero.
+    For an invertible A the Pareto set is, in z, the segment between `FONSECA_CENTRES`; the front is concave except
+    near its ends. No other point is Pareto stationary, but far from both centres the gradients underflow to zero.
 
     Args:
         encoder: A, (2, p).
@@ -97,7 +97,7 @@ def fonseca(encoder: Tensor, start: Tensor) -> MultiTaskModel:
 
 
 def scalar_chain(c: float, start: float = 1.0) -> MultiTaskModel:
-    r"""z = cθ, L = z²/2, T = 1: where the step that FBLS tests and the step that it takes come apart.
+    r"""z = cθ, L = z²/2, T = 1: here the step that FBLS tests differs from the step that it takes.
 
     In z the test accepts η = 1 for every β ≤ 1/2, and the step is θ ← (1 − c²)θ.
 
@@ -113,13 +113,13 @@ def scalar_chain(c: float, start: float = 1.0) -> MultiTaskModel:
 def pareto_set(centres: Tensor, curvatures: Tensor, weights: Tensor) -> Tensor:
     r"""z(w) = (Σ_t w_t H_t)⁻¹ Σ_t w_t H_t z_t*: the minimisers of Σ_t w_t L_t of `quadratics`, in z.
 
-    Over all weights ≥ 0 these are just the Pareto optimal points, since the losses are strictly convex. For an
-    invertible A, θ = A⁻¹ z.
+    For all weights ≥ 0 together, these are exactly the Pareto optimal points, since the losses are strictly convex. For
+    an invertible A, θ = A⁻¹ z.
 
     Args:
         centres: z_t*, the minima, (T, k).
         curvatures: H_t, (T, k, k), symmetric positive definite.
-        weights: (n, T), a row a point, not negative and not all zero.
+        weights: (n, T), one row per point, not negative and not all zero.
 
     Returns:
         (n, k) float64.

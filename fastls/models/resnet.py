@@ -1,8 +1,8 @@
 """ResNet-18 with one linear layer per task, for CIFAR-10 as ten one-vs-rest tasks.
 
 The encoder is torchvision's network (He et al., 2016, https://arxiv.org/abs/1512.03385), from scratch, up to its
-global pooling: a latent space of 512. Filatov and Merkulov (2021) give no more than "scratch ResNet-18 and as decoder
-one fully connected layer".
+global pooling: a latent space of 512. Filatov and Merkulov (2021) only say "scratch ResNet-18 and as decoder one fully
+connected layer".
 """
 
 import torch
@@ -21,8 +21,8 @@ def resnet18(tasks: tuple[str, ...], stem: str = "imagenet", bfloat16: bool = Fa
 
     Args:
         tasks: names of the tasks; each gets its own linear layer.
-        stem: "imagenet", a 7 × 7 convolution of stride 2 and a maximum over 3 × 3, of stride 2; or "small", a 3 × 3
-            convolution alone, usual for images of 32 × 32; it costs about fifteen times as much.
+        stem: "imagenet", a 7 × 7 convolution of stride 2 and a maximum over 3 × 3, of stride 2; or "small", only a
+            3 × 3 convolution, usual for images of 32 × 32; "small" costs about fifteen times as much.
         bfloat16: run the encoder under autocast to bfloat16, for a GPU; z, decoders and losses stay float32.
 
     Returns:

@@ -1,6 +1,6 @@
-"""What a trial must leave as it was, and find as the step found it.
+"""The state that a trial must share with its step, and must not change.
 
-Random generators (dropout), buffers (the statistics of batch normalisation), and the path of the code.
+Random generators (dropout), buffers (the statistics of batch normalisation), and the code path that torch takes.
 """
 
 import random
@@ -15,13 +15,13 @@ from torch.func import functional_call
 class Snapshot:
     """What a forward pass changes besides its result: random generators and module buffers.
 
-    Trials replay a pass from here, so that dropout draws the same masks in all trials of a step and batch
-    normalisation's running statistics see none of them.
+    Trials replay a pass from this state: dropout draws the same masks in all trials of a step, and no trial changes
+    the running statistics of batch normalisation.
 
     Args:
-        module: what is run.
+        module: the module that is run.
         device: of its parameters.
-        elsewhere: whether it may draw from the generators of Python and NumPy, which take longer to keep than torch's.
+        elsewhere: whether the module may draw from Python's and NumPy's generators, which are slower to save.
     """
 
     def __init__(self, module: nn.Module, device: torch.device, elsewhere: bool = True):
@@ -33,14 +33,14 @@ class Snapshot:
         self.draws = True
 
     def close(self) -> None:
-        """Called after the pass: where it drew no random number, trials need not put the generators back."""
+        """Called after the pass: if the pass drew no random number, trials need not reset the generators."""
         self.draws = not same_generators(self.generators, get_generators(self.device, self.elsewhere))
 
     @contextmanager
     def replay(self):
-        """Within: generators as they were at the snapshot, and no path that torch takes without gradients alone.
+        """Inside: the generators of the snapshot, and none of the code paths that torch takes only without gradients.
 
-        After: as they were before.
+        Afterwards: generators and paths as before.
         """
         draws = self.draws
         now = get_generators(self.device, self.elsewhere) if draws else None
@@ -69,8 +69,8 @@ class Snapshot:
 
 
 def get_generators(device: torch.device, elsewhere: bool) -> list:
-    """States of the generators that a pass on this device can draw from: torch's on the host and, where there is one,
-    on the device; with `elsewhere` Python's, and NumPy's global one."""
+    """States of the generators that a pass on this device can draw from: torch's on the host and, if it is not the
+    CPU, on the device; with `elsewhere` Python's, and NumPy's global one."""
     states = [torch.get_rng_state()]
     if device.type != "cpu":
         states.append(torch.get_device_module(device).get_rng_state(device))

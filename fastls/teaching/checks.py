@@ -1,4 +1,4 @@
-"""One check for each exercise of the notebooks: praise where an answer is right, else what is wrong and a hint.
+"""One check for each exercise of the notebooks: praise if an answer is right, else what is wrong and a hint.
 
 Every check takes the reader's function or functions, returns a line of text, or raises `ExerciseError`.
 """
@@ -69,7 +69,7 @@ def check_pareto_point(function: Callable) -> str:
 
 
 class _YourSearch(LineSearch):
-    """The reader's `backtracking` where FBLS asks for a search, at the defaults of `fastls.Backtracking`."""
+    """The reader's `backtracking` as the search of FBLS, with the defaults of `fastls.Backtracking`."""
 
     floor = 1e-10
 
@@ -84,20 +84,20 @@ class _YourSearch(LineSearch):
 def check_assembly(
     min_norm_weight: Callable, backtracking: Callable, make_model: Callable, inputs, targets, lr_ub: float = 32.0
 ) -> str:
-    """Exercises 2 and 4 as the parts of FBLS: train a network of two tasks with them, beside `fastls.FBLS`.
+    """Build FBLS from exercises 2 and 4, train a network of two tasks with it, and compare with `fastls.FBLS`.
 
     Args:
         min_norm_weight, backtracking: the reader's; each is checked first.
         make_model: () -> a `MultiTaskModel` with two tasks, the same at every call.
         inputs, targets: one batch.
-        lr_ub: the bound of both.
+        lr_ub: the bound of both searches.
     """
     check_min_norm_weight(min_norm_weight)
     check_backtracking(backtracking)
 
     def direction(gramian):
         values, vectors = torch.linalg.eigh(gramian.double())
-        weight = float(min_norm_weight(*(vectors * values.clamp_min(0).sqrt())))  # two vectors of this Gramian
+        weight = float(min_norm_weight(*(vectors * values.clamp_min(0).sqrt())))  # two vectors with this Gramian
         return torch.tensor([weight, 1 - weight], dtype=torch.float64)
 
     yours = FBLS(make_model(), lr_ub, direction, _YourSearch(backtracking))

@@ -1,7 +1,7 @@
 """The exercise form of a notebook: the same script without its solutions, so that the two cannot drift apart.
 
-In the percent script a cell tagged ``exercise`` defines a function whose body stands between nbgrader's markers, and
-the cell after it, tagged ``check``, checks it. Made by ``python -m fastls exercises``; nothing is executed.
+In the percent script a cell tagged ``exercise`` defines a function whose body stands between nbgrader's markers. The
+next cell, tagged ``check``, checks it. ``python -m fastls exercises`` writes this form; nothing is executed.
 """
 
 import re
@@ -21,7 +21,7 @@ NOTICE = """\
 > `NotImplementedError` is yours to write; the cell below it checks your answer and hints. All other cells run as they
 > are. Made from `{name}.py`: save your answers under another name before you update.\
 """
-# Before a target of a link that is a relative path: the exercise form lies a folder deeper. Not in formulas, [x](y).
+# The place before a relative path in a link: the exercise form lies one folder deeper. Not in formulas, [x](y).
 RELATIVE_LINK = re.compile(r"(?<=\]\()(?=[\w-]*[.][\w./-]+(?:#[\w-]*)?\))")
 
 
@@ -48,7 +48,7 @@ def find_exercises(folder: Path) -> list[Path]:
 
 
 def format_exercises(script: Path) -> str:
-    """The file of the exercise form: the bytes depend on the script alone."""
+    """The text of the exercise form; it depends on the script alone."""
     return nbformat.writes(derive_exercises(script)) + "\n"
 
 
@@ -79,7 +79,7 @@ def derive_exercises(script: Path) -> NotebookNode:
     cells.insert(1, nbformat.v4.new_markdown_cell(NOTICE.format(name=script.stem)))
     for i, cell in enumerate(cells):
         cell.id = f"cell-{i:03d}"
-    # Without formats of its own, Jupyter would pair it with a script beside it as jupytext.toml says.
+    # Without this entry, Jupyter would pair the form with a script beside it, as jupytext.toml says.
     notebook.metadata = nbformat.from_dict(
         {"kernelspec": notebook.metadata.kernelspec, "jupytext": {"formats": "ipynb"}}
     )

@@ -1,4 +1,4 @@
-"""An answer to an exercise beside that of `fastls`: right, or what is wrong with it and a hint."""
+"""Compare an answer to an exercise with that of `fastls`: it is right, or the reader gets the error and a hint."""
 
 import inspect
 import traceback
@@ -19,24 +19,24 @@ class ExerciseError(AssertionError):
 
 
 def are_close(found: Tensor, expected: Tensor, *arguments) -> bool:
-    """Equal up to rounding, that of float32 too; the arguments of the case do not matter."""
+    """Equal up to rounding, even that of float32; the arguments of the case are not used."""
     return torch.allclose(found.double(), expected.double(), rtol=1e-5, atol=1e-7, equal_nan=True)
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """What is asked, and how a wrong answer is met.
+    """One exercise: the right answer, the cases to test, and the hints for wrong answers.
 
     Attributes:
         number: in the order of the notebooks.
         solve: the right answer, from `fastls`; its name and signature are those that the reader is asked for.
         source: where the right answers come from, in words.
-        first_hint: for whoever has not begun.
+        first_hint: for a reader who has not begun.
         cases: pairs of arguments and the hint for a wrong answer to them.
-        mistakes: pairs of a common wrong answer, a function as `solve`, and the hint for whoever gave it.
-        shape_hint: for an answer of more dimensions than asked for, or one that asks whether a vector is true.
-        asked: the expected answer in words, where many are right.
-        agree: (found, expected, *arguments) -> whether what was found will do.
+        mistakes: pairs of a common wrong answer, a function like `solve`, and the hint for it.
+        shape_hint: for an answer with too many dimensions, or one that uses a vector as True or False.
+        asked: the expected answer in words, if several answers are right.
+        agree: (found, expected, *arguments) -> whether the found answer is accepted.
     """
 
     number: int
@@ -56,7 +56,7 @@ class Exercise:
 
 @dataclass
 class Phi:
-    """φ(η): the T losses at a trial step. Tells its formula, and remembers which η it was asked for."""
+    """φ(η): the T losses at a trial step. It holds its formula as text, and records the η of every call."""
 
     formula: str
     losses_at: Callable[[float], list[float]]
@@ -74,7 +74,7 @@ class Phi:
 
 @dataclass
 class Outcome:
-    """One case, asked. `found` is None where there is no answer of the right kind; `told` has it in words."""
+    """One case and its answer. `found` is None if the answer is of the wrong kind; `told` is the answer in words."""
 
     arguments: tuple
     hint: str
@@ -84,7 +84,7 @@ class Outcome:
 
 
 def judge(exercise: Exercise, function: Callable) -> str:
-    """A line of praise, where the function gives the answers of `exercise.solve` in all cases.
+    """A line of praise, if the function gives the answers of `exercise.solve` in all cases.
 
     Raises:
         ExerciseError: the function is unfinished, fails, returns something of the wrong kind, or is wrong somewhere.
@@ -111,7 +111,7 @@ def judge(exercise: Exercise, function: Callable) -> str:
 
 
 def _ask(exercise: Exercise, function: Callable, arguments: tuple, hint: str) -> Outcome:
-    """Arguments are copied for every call: an answer that changes them spoils its own case only."""
+    """Run one case. Arguments are copied for every call: an answer that changes them affects only its own case."""
     expected = torch.as_tensor(exercise.solve(*_copy(arguments)))
     given = _copy(arguments)
     found = None
@@ -139,7 +139,7 @@ def _copy(arguments: tuple) -> tuple:
 
 
 def _read(answer, expected: Tensor) -> Tensor | None:
-    """The answer as a tensor, or None where it is not of the kind and shape that is expected."""
+    """The answer as a tensor, or None if it is not of the expected kind and shape."""
     try:
         found = torch.as_tensor(answer).detach().cpu()
     except (TypeError, ValueError, RuntimeError):
@@ -153,10 +153,10 @@ def _is_right(exercise: Exercise, outcome: Outcome) -> bool:
 
 
 def _recognise(exercise: Exercise, outcomes: list[Outcome]) -> str | None:
-    """The hint of the mistake that gives the same answers, right and wrong ones, in all cases that have an answer."""
+    """The hint of the mistake that gives the reader's answers, right and wrong, in all cases that have an answer."""
     answered = [outcome for outcome in outcomes if outcome.found is not None]
     if all(_is_right(exercise, outcome) for outcome in answered):
-        return None  # all that is wrong is a case without an answer
+        return None  # only cases without an answer are wrong
     for mistake, hint in exercise.mistakes:
         same = (_gives(exercise, mistake, outcome) for outcome in answered)
         if all(same):
@@ -200,7 +200,7 @@ def _describe(answer) -> str:
 
 
 def _tell_error(error: Exception) -> str:
-    """The error with the reader's own line: the frame below ours, where the call got so far."""
+    """The error with the reader's own line, from the frame below ours if there is one."""
     frames = traceback.extract_tb(error.__traceback__)[1:2]
     where = "".join(f" in line {frame.lineno}: `{frame.line}`" for frame in frames)
     return f"{type(error).__name__}: {error}{where}"

@@ -1,7 +1,7 @@
-r"""One step of FBLS to play with: above what the search tries, below what the step then does.
+r"""One step of FBLS to play with: the upper panel shows what the search tries, the lower one what the step does.
 
-One number z = cθ and two losses of it. The search looks at z − η d_z; the step moves θ, and with it z by −η ρ d_z,
-where the gain ρ is c². The step is that of `fastls.FBLS`, and the trials are those that its search asked for.
+z = cθ is one number with two losses. The search tries z − η d_z. The step moves θ, and thereby moves z by −η ρ d_z,
+where the gain ρ is c². `fastls.FBLS` takes the step, and its search makes the trials.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ START = 2.0  # z, whatever the gain
 CENTRES = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
 CURVATURES = torch.tensor([[[1.0]], [[2.0]]], dtype=torch.float64)
 PROBLEM = "z = cθ, ρ = c², $L_1 = z^2/2$, $L_2 = (z-1)^2$, one step of fastls.FBLS from $z = 2$"
-BOTTOM, TOP = -0.3, 4.6  # of all panels; a loss beyond stands at the edge, beside its value
+BOTTOM, TOP = -0.3, 4.6  # of all panels; a larger loss is drawn at the edge, beside its value
 REJECTED, ACCEPTED = {"marker": "x", "markeredgewidth": 1.6}, {"marker": "o"}
 FELL, ROSE = {"marker": "v"}, {"marker": "^", "markerfacecolor": "white", "markeredgewidth": 1.6}
 ARMIJO_LINE, START_LINE = {"linestyle": (0, (1, 1.5)), "linewidth": 1}, {"linestyle": (0, (8, 4)), "linewidth": 0.8}
@@ -41,7 +41,7 @@ LEGEND = {
 
 @dataclass(frozen=True)
 class Setting:
-    """What can be turned: β, γ and the bound of the search, and the gain ρ of the encoder."""
+    """What the reader can change: β, γ and the bound of the search, and the gain ρ of the encoder."""
 
     beta: float = 0.1
     gamma: float = 0.5
@@ -73,11 +73,11 @@ class RecordedSearch:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of FBLS, seen from all sides.
+    """One step of FBLS, with its trials and the losses after it.
 
     Attributes:
         setting: at which it was taken.
-        phi: η -> the T losses at z − η d_z, what the search saw.
+        phi: η -> the T losses at z − η d_z, which the search sees.
         trials: η and the T losses, in the order of the search.
         record: of the step.
         after: (T,), the losses once θ has moved.
@@ -91,7 +91,7 @@ class Step:
 
 
 def take_step(setting: Setting) -> Step:
-    """One step of `fastls.FBLS` at this setting, from the same z whatever the gain.
+    """One step of `fastls.FBLS` at this setting; z at the start does not depend on the gain.
 
     Raises:
         ValueError: a gain that is not positive and finite, or a parameter that `Backtracking` or `FBLS` refuses.
@@ -109,7 +109,7 @@ def take_step(setting: Setting) -> Step:
 
 
 def panel_row(settings: Sequence[Setting]) -> tuple[Figure, pd.DataFrame]:
-    """Settings side by side, each with its trials above and what the step does below.
+    """Settings side by side, each with its trials in the upper panel and its step in the lower one.
 
     Returns:
         The figure, and one row for each trial and each step: the setting, ``kind`` ("rejected", "accepted" or "step"),
@@ -144,7 +144,7 @@ def _describe(setting: Setting) -> str:
 
 
 def _draw_setting(tried, taken, step: Step) -> None:
-    """The panel of what is tried and the panel of what is taken, over the same step sizes."""
+    """Draw the panel of the trials and the panel of the step, over the same step sizes."""
     record, gain = step.record, step.record.gain.item()
     etas = np.linspace(0, 1.05 * step.setting.lr_ub, 200)
     for panel, factor in ((tried, 1.0), (taken, gain)):

@@ -1,6 +1,6 @@
-"""Exercises 1 to 5, on the theory: the cases of each, the right answers, and the mistakes that we know.
+"""Exercises 1 to 5, on the theory: the cases of each, the right answers, and common mistakes.
 
-The right answers come from the code that trains the networks, so that an exercise cannot drift away from it.
+The right answers of exercises 1, 2 and 4 come from the code that trains the networks, so both always agree.
 """
 
 import math
@@ -67,7 +67,7 @@ def _unclamped(g1: Tensor, g2: Tensor) -> float:
 
 
 def _agree_on_weights(found: Tensor, expected: Tensor, g1: Tensor, g2: Tensor) -> bool:
-    """For equal gradients the segment is one point, and any weight in [0, 1] names it."""
+    """For equal gradients the segment is one point, and any weight in [0, 1] gives this point."""
     return 0 <= found.item() <= 1 if g1.equal(g2) else are_close(found, expected)
 
 

@@ -1,4 +1,4 @@
-"""Exercises 6 to 8, on the toy problems: made as the five on the theory."""
+"""Exercises 6 to 8, on the toy problems, in the form of `theory_exercises`."""
 
 import torch
 from torch import Tensor
@@ -74,7 +74,7 @@ PARETO_POINT = Exercise(
 
 
 def losing_encoder(g1: Tensor, g2: Tensor) -> Tensor:
-    """A = [w, ε w⊥] with w between −g and d for the g that has the wider angle with d: ⟨w, d⟩ > 0 > ⟨w, g⟩."""
+    """A = [w, ε w⊥]. g is the gradient with the wider angle to d; w lies between −g and d: ⟨w, d⟩ > 0 > ⟨w, g⟩."""
     d = _shortest(g1, g2)
     g = max(g1, g2, key=lambda g: g.norm() / (g @ d))
     aside = g - (g @ d) / (d @ d) * d
@@ -132,7 +132,7 @@ def best_step(slopes: Tensor, curvatures: Tensor, lr_ub: float) -> float:
 
 
 def _are_close_enough(found: Tensor, expected: Tensor, *arguments) -> bool:
-    """Up to what a search by values alone can resolve: the square root of rounding."""
+    """Equal up to 1e-4: a search that sees only values resolves no more than the square root of rounding."""
     return torch.allclose(found.double(), expected.double(), rtol=1e-4)
 
 

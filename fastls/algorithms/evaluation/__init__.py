@@ -1,1 +1,1 @@
-"""What an evaluation of a batch rests on: z as a vector, what trials leave as it was, and checks of the model."""
+"""Support for the evaluation of a batch: checks of the model, and sums over processes."""

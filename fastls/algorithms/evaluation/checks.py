@@ -1,8 +1,8 @@
-"""What an optimizer looks at before it trusts a model: at construction, at the first step, and when the mode flips.
+"""Checks of a model by an optimizer: at construction, at the first step, and when training mode changes.
 
-The gradients may be split at z only where every loss reaches the encoder through z alone. A trial means something only
-where it finds, at η = 0, the losses of the step. Both are compared here with an ordinary forward and backward. So a
-model outside of the contract is named, and not trained wrongly.
+Gradients may be split at z only if every loss reaches the encoder through z alone. A trial is valid only if, at η = 0,
+it finds the losses of the step. Both are compared here with an ordinary forward and backward. A model that breaks this
+contract causes an error or a warning, instead of wrong training.
 """
 
 import math
@@ -17,8 +17,8 @@ from fastls.algorithms.spaces import Evaluation, Passes, Space, trainable
 from fastls.models.multitask import MultiTaskModel
 from fastls.models.trial_state import Snapshot, get_generators, same_generators
 
-TOLERANCE = 0.05  # between two computations of one gradient, in its norm: rounding of bfloat16, sums in another order
-SHARDED = {"FSDPModule", "FullyShardedDataParallel"}  # by name: torch loads its distributed half for them
+TOLERANCE = 0.05  # of a gradient's norm, between two computations: bfloat16 rounding, sums in another order
+SHARDED = {"FSDPModule", "FullyShardedDataParallel"}  # names: an import would load torch's distributed half
 CAUSES = (
     "Likely causes: a loss or decoder that keeps a state (a queue, a counter, a moving average) outside of buffers, or "
     "draws from a random generator of its own, or takes another path without gradients."
@@ -29,8 +29,8 @@ def check_parts(model: MultiTaskModel) -> None:
     """Refuse wrapped modules, and parameters that two parts of the model share.
 
     Raises:
-        TypeError: a module is sharded, or wrapped in DataParallel or TorchScript, or one inside of a part in
-            DistributedDataParallel; `MultiTaskModel` takes that around whole parts.
+        TypeError: a module is sharded, or wrapped in DataParallel or TorchScript; or a module inside of a part is
+            wrapped in DistributedDataParallel, which `MultiTaskModel` accepts around whole parts only.
         ValueError: a trainable parameter belongs to two tasks, or to a task and to the encoder.
     """
     for name, module in model.named_modules():
@@ -53,14 +53,14 @@ def check_parts(model: MultiTaskModel) -> None:
 
 
 def compare_with_backward(model: MultiTaskModel, inputs, targets: dict[str, Tensor]) -> None:
-    """Compare what the step moves with what ``sum(losses).backward()`` reaches, and by which gradient.
+    """Check that the step moves the parameters that ``sum(losses).backward()`` reaches, by the same gradients.
 
     Costs two forwards and backwards of the whole model, and the memory of one gradient. Buffers, generators and every
-    ``.grad`` are put back.
+    ``.grad`` are restored afterwards.
 
     Raises:
-        ValueError: a loss reaches a parameter on a path that does not go through z, or one that the model does not
-            hold; a gradient is sparse; or the two computations give a parameter different gradients.
+        ValueError: a loss reaches the encoder on a path that does not go through z, or reaches a tensor that the model
+            does not hold; a gradient is sparse; or the two computations give a parameter different gradients.
         FloatingPointError: a loss is NaN or infinite.
     """
     names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -82,7 +82,7 @@ def compare_with_backward(model: MultiTaskModel, inputs, targets: dict[str, Tens
                 compare = partial(_compare, names, ours, found)
                 hooks.append(parameter.register_post_accumulate_grad_hook(compare))
         z = model.encoder(inputs)
-        sum(head(z, inputs, targets[task]) for task, head in model.heads.items()).backward()  # as anyone would
+        sum(head(z, inputs, targets[task]) for task, head in model.heads.items()).backward()  # the ordinary way
         _check_agreement(found)
     finally:
         for hook in hooks:
@@ -93,7 +93,7 @@ def compare_with_backward(model: MultiTaskModel, inputs, targets: dict[str, Tens
 
 
 def _compare(names: dict[int, str], ours: dict[int, Tensor], found: dict, parameter: Tensor) -> None:
-    """Note how far a gradient is from ours, how long it is and whether ours is zero; then let go of both."""
+    """Record a gradient's distance from ours, its length and whether ours is zero; then release both gradients."""
     gradient, parameter.grad = parameter.grad, None
     name, mine = names[id(parameter)], ours.pop(id(parameter), None)
     if gradient.is_sparse:
@@ -104,7 +104,7 @@ def _compare(names: dict[int, str], ours: dict[int, Tensor], found: dict, parame
 
 
 def check_paths(evaluation: Evaluation) -> None:
-    """Refuse losses that reach the encoder, or a tensor that the model does not hold, on a path beside z; no pass."""
+    """Refuse losses that reach the encoder beside z, or reach a tensor outside of the model. Runs no pass."""
     given = {id(leaf) for leaf in tree_leaves((evaluation.inputs, evaluation.targets, evaluation.copies))}
     encoder = {id(parameter): name for name, parameter in evaluation.encoder_parameters.items()}
     known = {id(parameter) for parameters in evaluation.head_parameters for parameter in parameters.values()}
@@ -123,7 +123,7 @@ def check_paths(evaluation: Evaluation) -> None:
 
 
 def _split_gradients(evaluation: Evaluation) -> dict[int, Tensor]:
-    """id of a parameter -> its gradient by way of z."""
+    """id of a parameter -> its gradient, computed through z."""
     summed = [torch.stack(of_leaf).sum(0) for of_leaf in evaluation.latent_gradients]
     ids = [id(parameter) for parameter in evaluation.encoder_parameters.values()]
     gradients = dict(zip(ids, evaluation.pull_back(summed, last=True), strict=True))
@@ -149,7 +149,7 @@ def _check_agreement(found: dict[str, tuple[float, float, bool]]) -> None:
 
 
 def compare_trial_at_zero(space: Space, evaluation: Evaluation, direction: Tensor) -> None:
-    """Warn where φ(0), the trial of a step of size 0, is not the losses; costs one trial, which no record counts."""
+    """Warn if φ(0), the trial of step size 0, differs from the losses. Costs one trial that no record counts."""
     counted, evaluation.passes = evaluation.passes, Passes()
     found, losses = space.losses_at(evaluation, direction, 0.0), evaluation.losses
     evaluation.passes = counted
@@ -170,7 +170,7 @@ def compare_trial_at_zero(space: Space, evaluation: Evaluation, direction: Tenso
 
 
 def find_leaves(total: Tensor) -> list[Tensor]:
-    """The tensors that a backward of `total` would give a gradient to, as far as autograd's graph shows them."""
+    """The tensors that would receive a gradient from a backward of `total`, as far as autograd's graph shows them."""
     seen, stack, leaves = set(), [total.grad_fn], []
     if total.is_leaf:
         return [total] if total.requires_grad else []

@@ -7,7 +7,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class Ranks:
-    """The processes of a `torch.distributed` group; for None, one process, which sends nothing and changes no number.
+    """The processes of a `torch.distributed` group; None means one process: nothing is sent, no number changes.
 
     The loss of the whole batch is Σ_r (n_r / N) L_t^r over ranks r with n_r of the N samples. Every rank
     differentiates its own term, so that sums over ranks give the losses, gradients and products of the whole batch.
@@ -35,7 +35,7 @@ class Ranks:
         return [piece.view(tensor.shape).to(tensor.dtype) for piece, tensor in zip(pieces, tensors, strict=True)]
 
     def agree(self, values: Tensor) -> Tensor:
-        """The first rank's values on all: a rule may draw random numbers, and ranks draw others."""
+        """The first rank's values, on all ranks: a rule may draw random numbers, and each rank draws different ones."""
         if self.group is None:
             return values
         values = values.to(self.device)

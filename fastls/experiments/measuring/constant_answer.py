@@ -1,4 +1,4 @@
-"""The loss of the best answer that looks at no input: what a network must get below to have learned anything."""
+"""The loss of the best answer that ignores the input: a network with a larger loss has learned nothing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ def _frequencies(y: Tensor, classes: int) -> Tensor:
     return ((y.bincount(minlength=classes) + 1) / (len(y) + classes)).log()
 
 
-# Loss -> targets of training, classes -> the constant output of least mean loss, but for Laplace's rule in frequencies:
-# an example more of each class, so that one that training lacks does not make the loss infinite. An answer to every
-# pixel has two dimensions of size 1 at its end.
+# Loss -> function of (training targets, classes): the constant output with the smallest mean loss. Frequencies count
+# one more example per class (Laplace's rule): without it, a class that training lacks would make the loss infinite.
+# An answer for pixels ends with two dimensions of size 1.
 ANSWERS = {
     F.cross_entropy: _frequencies,
     F.binary_cross_entropy_with_logits: lambda y, _: ((y.sum() + 1) / (len(y) + 2)).logit(),
@@ -36,12 +36,12 @@ ANSWERS = {
 
 
 def best_answer(loss: Callable, targets: Tensor, classes: int) -> Tensor:
-    """The constant of `ANSWERS`; that of a loss is also that of its sum over a batch, a `partial` of it."""
+    """The constant of `ANSWERS`. A `partial` of a loss, its sum over a batch, has the same constant as the loss."""
     return ANSWERS[loss.func if isinstance(loss, partial) else loss](targets, classes)
 
 
 class Constant(nn.Module):
-    """A decoder that gives one answer to every example, or to every pixel; it takes the inputs for their shape."""
+    """A decoder that gives one answer to every example, or to every pixel; of the inputs it uses only the shape."""
 
     def __init__(self, answer: Tensor):
         super().__init__()
@@ -55,9 +55,9 @@ class Constant(nn.Module):
 
 @dataclass(frozen=True)
 class ConstantAnswer(Measurement):
-    """One row: the test loss, mean over tasks, of the constant answer that training suggests to each.
+    """One row: the test loss, mean over tasks, of the best constant answers on the training data.
 
-    The answers are judged as a network is, by the workload's own metrics.
+    The workload's own metrics evaluate the answers, as they evaluate a network.
     """
 
     name: ClassVar[str] = "constant-answer"

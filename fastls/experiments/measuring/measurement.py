@@ -1,4 +1,4 @@
-"""The pattern of all measurements: measured once, and kept in the store under a key made of all that decides them."""
+"""The base of all measurements: measured once, and kept in the store under a key made from their configuration."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -12,11 +12,11 @@ from fastls.experiments.training.training import load_data_of, make_header
 
 @dataclass(frozen=True)
 class Measurement(ABC):
-    """What is measured on a setting; a kind of measurement adds fields of its own, and says how.
+    """A measurement on a setting; each kind of measurement adds its own fields and its `measure`.
 
     Attributes:
-        setting: what is measured on.
-        name: of the kind; ends the label of the stored run.
+        setting: data, device and batch size of the measurement.
+        name: of the kind of measurement; the label of the stored run ends with it.
     """
 
     setting: Setting
@@ -25,14 +25,14 @@ class Measurement(ABC):
     @property
     @abstractmethod
     def identity(self) -> dict:
-        """What the key is made of."""
+        """The values from which the key is made."""
 
     @abstractmethod
     def measure(self, data: MultiTaskData) -> list[dict]:
         """The rows."""
 
     def load(self) -> MultiTaskData:
-        """The data. Most measurements look at no test image, so that `n_test` decides nothing."""
+        """The data. Most measurements use no test image, so `n_test` does not matter."""
         return load_data_of(replace(self.setting, n_test=1))
 
     @property
@@ -40,7 +40,7 @@ class Measurement(ABC):
         return f"{self.setting.dataset}-{self.name}"
 
     def execute(self, store: RunStore) -> Run:
-        """The stored run; measured, and saved whole, where there is none.
+        """The stored run; if there is none, it is measured and saved as a whole.
 
         Raises:
             StoreError: the stored file is corrupt, or the store may make no run.
@@ -55,5 +55,5 @@ class Measurement(ABC):
 
 
 def changed(now: dict, committed: dict) -> dict:
-    """The settings that are not what they were when the committed runs were measured, whose keys do not hold them."""
+    """The settings in `now` that differ from those of the committed runs, whose keys do not hold these settings."""
     return {name: value for name, value in now.items() if name not in committed or value != committed[name]}

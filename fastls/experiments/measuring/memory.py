@@ -24,17 +24,17 @@ from fastls.experiments.measuring.timing import METHODS, RETIRED, Timing
 from fastls.experiments.training.training import Training, load_data_of
 
 MEGABYTE = 1e6
-MADE = "fastls: the network stands"  # mark in the profile
+MADE = "fastls: the network stands"  # mark in the profile: from here on memory counts
 
 
 @dataclass(frozen=True)
 class Memory(Measurement):
-    """A row per method: ``peak_mb``, the most that the network and two steps of it held, while the steps were taken.
+    """One row per method: ``peak_mb``, the peak memory of the network and of two steps, during the steps.
 
-    The second step finds what a method keeps from step to step.
+    The second step includes the memory that a method keeps from step to step.
 
     Attributes:
-        methods: what is measured, `RETIRED` ones excepted.
+        methods: the methods that are measured, except `RETIRED` ones.
     """
 
     name: ClassVar[str] = "memory"
@@ -46,7 +46,7 @@ class Memory(Measurement):
         return {name: value for name, value in identity.items() if name not in ("n_train", "rounds")}
 
     def load(self) -> MultiTaskData:
-        """One batch, whatever `n_train` is."""
+        """One batch; `n_train` is ignored."""
         return load_data_of(replace(self.setting, n_train=self.setting.batch_size, n_test=1))
 
     def measure(self, data: MultiTaskData) -> list[dict]:
@@ -64,11 +64,11 @@ def _take_two_steps(training: Training) -> None:
 
 
 def measure_peak(make: Callable[[], Any], work: Callable[[Any], None], device: str) -> int:
-    """Bytes: the most that tensors of `make` and of `work` on its result held at once on a device, during `work`.
+    """Peak memory on a device during ``work(make())``, in bytes, including tensors of `make` that still exist.
 
-    What `make` lets go of does not count: a network of two stages begins as one of four.
+    Memory that `make` releases does not count: a network of two stages begins as one of four.
     """
-    gc.collect()  # the network that was measured before must not be released in the midst
+    gc.collect()  # so that no earlier network is released during this measurement
     if device == "cuda":
         before = torch.cuda.memory_allocated()
         made = make()

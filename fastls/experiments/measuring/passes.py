@@ -1,4 +1,4 @@
-"""Seconds of one pass each through encoder and decoder: what a step that counts its passes is made of."""
+"""Seconds of one pass through encoder and decoder: a step's time is predicted from these and its counted passes."""
 
 import time
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from fastls.models.multitask import MultiTaskModel
 
 @dataclass(frozen=True)
 class PassTiming(Measurement):
-    """A row a round on the first batch: ``seconds_encoder_forward`` and so on.
+    """One row per round, on the first batch: ``seconds_encoder_forward`` and so on.
 
     Attributes:
         rounds: how often each pass is measured.
@@ -40,7 +40,7 @@ class PassTiming(Measurement):
 
 
 def measure_passes(training: Training) -> dict[str, float]:
-    """Seconds of one pass each, ``seconds_encoder_forward`` and so on: means over a round's batches; nothing moves."""
+    """Seconds of each kind of pass, ``seconds_encoder_forward`` and so on: means over the batches; nothing moves."""
     train, config = training.data.train, training.config
     batches = train.batches(torch.arange(len(train)), config.batch_size, training=True)
     training.model.train()
@@ -72,7 +72,7 @@ def _now(device: str) -> float:
 
 
 def encoder_share(rows: pd.DataFrame, tasks) -> pd.Series:
-    """Share of the encoder in one forward and backward of the whole model, a value a row of `measure_passes`."""
+    """Share of the encoder in one forward and backward of the whole model, one value per row of `measure_passes`."""
     encoder = rows["seconds_encoder_forward"] + rows["seconds_encoder_backward"]
     decoders = tasks * (rows["seconds_decoder_forward"] + rows["seconds_decoder_backward"])
     return encoder / (encoder + decoders)

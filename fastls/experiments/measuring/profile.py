@@ -1,4 +1,4 @@
-"""What a step of FBLS spends its time on: the parts of a step, named and timed by torch's profiler."""
+"""How a step of FBLS spends its time: torch's profiler times the named parts of a step."""
 
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
@@ -19,7 +19,7 @@ from fastls.experiments.training.training import Training
 from fastls.models import trial_state
 
 STEPS = 3
-# Part -> (owner, attribute) of the calls that make it up. A call within a call counts as part of that one.
+# Part -> (owner, attribute) of its calls. A call inside another one counts as part of the outer call.
 PARTS = {
     "encoder forward": [(spaces.Evaluation, "encode")],
     "decoders forward and backward": [(spaces.Evaluation, "_evaluate_decoders")],
@@ -40,7 +40,7 @@ STEP, REST = "whole step", "checks and the rest"
 
 @dataclass(frozen=True)
 class Profile(Measurement):
-    """A row a part of a step of FBLS: ``part``, ``ms`` a step, ``share`` of the step."""
+    """One row per part of a step of FBLS: ``part``, ``ms`` per step, ``share`` of the step."""
 
     name: ClassVar[str] = "profile"
 
@@ -59,7 +59,7 @@ class Profile(Measurement):
             for _ in range(STEPS):
                 with record_function(STEP):
                     training.optimizer.step(inputs, targets)
-        # On a GPU an annotation has a twin among the kernels; it is the host's that knows the device time below it.
+        # On a GPU each annotation appears twice: on the host and among the kernels. The host's has the device time.
         events = {event.key: event for event in profiler.key_averages() if event.device_type == DeviceType.CPU}
         spent = {
             part: (events[part].device_time_total if on_gpu else events[part].cpu_time_total) / 1000 / STEPS
@@ -73,7 +73,7 @@ class Profile(Measurement):
 
 @contextmanager
 def mark_parts():
-    """Within: every part of a step appears under its name in torch's profiler, and no part within another."""
+    """Inside: every part of a step appears under its name in torch's profiler, and no part inside another."""
     running: list[str] = []
     with ExitStack() as stack:
         for part, calls in PARTS.items():

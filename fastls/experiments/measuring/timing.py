@@ -1,7 +1,7 @@
-"""Seconds per epoch of the five methods, interleaved on one machine: what the paper's tables of times compare.
+"""Seconds per epoch of the five methods, interleaved on one machine, for comparison with the paper's tables of times.
 
-Every round trains one epoch with each method in turn, each on a network of its own, so that a machine that slows down
-or warms up does so for all. Ratios are taken within a round. The order turns from round to round.
+Every round trains one epoch with each method in turn, each on its own network: a machine that slows down or warms up
+affects all methods. Ratios are taken within a round. The order of the methods rotates from round to round.
 """
 
 from collections.abc import Callable
@@ -19,26 +19,26 @@ from fastls.experiments.training.training import PASSES, Training, summarize_ste
 
 METHODS = ("EqualWeight", "SGD", "BLS", "MGDA-UB", "FBLS")
 IN_TURN, WARM_START = "FBLS, in turn", "FBLS, warm start"
-# FBLS with options: trials that begin with the task that refused the last one, the steps being the same; searches that
-# begin near the previous step in place of lr_ub.
+# FBLS with options. In turn: trials begin with the task that rejected the last trial; the steps are the same. Warm
+# start: searches begin near the previous step instead of at lr_ub.
 VARIANTS = {IN_TURN: {"order": "in turn"}, WARM_START: {"start": "previous"}}
-# Measured once, with eight steps tried at once, and gone since. Committed runs have its rows, and their keys its name.
+# A former method that tried eight steps at once. Committed runs have its rows, and their keys contain its name.
 RETIRED = ("FBLS, parallel",)
 LR = 0.1
 WARM_UP_IMAGES = 2_560
-# What the keys of committed timings do not hold, since it was so when they were measured: see `changed`.
+# Settings of the committed timings that their keys do not hold: see `changed`.
 COMMITTED = {IN_TURN: {"order": "in turn"}, WARM_START: {"start": "previous"}, "warm_up_images": 2_560}
 
 
 @dataclass(frozen=True)
 class Timing(Measurement):
-    """An interleaved timing: a row per round and method, with seconds, steps, and trials and passes of a step.
+    """An interleaved timing: one row per round and method, with seconds, steps, and trials and passes per step.
 
     Attributes:
         rounds: measured epochs per method.
-        methods: what is timed, `RETIRED` ones excepted.
+        methods: the methods that are timed, except `RETIRED` ones.
         lr: of the methods without a search; their time does not depend on it, as long as they do not diverge.
-        epochs: decides no time, but the keys of timings of FBLS+gain hold that of the runs beside them.
+        epochs: does not affect the times, but is part of the key of timings of FBLS+gain and AdamFBLS.
     """
 
     name: ClassVar[str] = "timing"
@@ -79,12 +79,12 @@ class Timing(Measurement):
 
 
 def time_in_turn(trainings: dict[str, Training], turns, extra: Callable[[], dict] = dict) -> list[dict]:
-    """An epoch with each method, round by round, the first one moving on by one a round: a row an epoch.
+    """One epoch with each method, round by round; each round begins with the next method. One row per epoch.
 
     Args:
         trainings: method -> its network and data.
         turns: numbers of the rounds.
-        extra: called at the beginning of each round; what it returns is added to the rows of the round.
+        extra: called at the beginning of each round; its result is added to the rows of the round.
     """
     rows, methods = [], tuple(trainings)
     for turn in turns:
@@ -97,6 +97,6 @@ def time_in_turn(trainings: dict[str, Training], turns, extra: Callable[[], dict
 
 
 def count_passes(training: Training, records: list[StepRecord]) -> dict[str, float]:
-    """Trials and passes of a step: means over these steps."""
+    """Trials and passes per step: means over these steps."""
     summary = summarize_steps(records, training.optimizer.lr)
     return {name: summary[name] for name in ("trials", *PASSES)}

@@ -1,9 +1,9 @@
 """The paper's claims as typed rows: what was compared with what, by how much, how sure, and whether the row votes.
 
-A row is a test of one claim. It votes where it makes the paper's own comparison with the paper's own rival, and, for
-claims about where a training ends, at the paper's length; other rows are shown beside. Whatever is compared, a
-difference above 0 speaks against the claim; from a printed ratio both signs lead away. Which rows there are, and which
-vote, `comparisons` decides.
+A row is a test of one claim. It votes if it makes the paper's own comparison with the paper's own rival; for claims
+about the end of a training, the training must also have the paper's length. Other rows are shown beside. A difference
+above 0 speaks against the claim; for a printed ratio, both signs do. `comparisons` makes the rows and decides which
+vote.
 """
 
 from collections.abc import Sequence
@@ -47,15 +47,15 @@ class ClaimRow:
     Attributes:
         claim: number of the claim in paper.yaml, such as "3" or "4a".
         data: data set.
-        method, rival: whose `metric` are compared; the rival can be a limit or a printed ratio.
+        method, rival: the two sides that are compared; the rival can be a limit or a printed ratio.
         metric: what is compared.
         ours, theirs: the two values.
-        difference, low, high: above 0 it speaks against the claim; 95 % interval, NaN with a single repetition.
+        difference, low, high: above 0 speaks against the claim; 95 % interval, NaN with a single repetition.
         n: repetitions, the smaller number of the two sides.
-        p: chance of a decision as clear as this one where nothing is to be decided, two-sided, for this row alone.
+        p: two-sided p-value of this row alone: the chance of so clear a decision if the true value is at the limit.
         verdict: of this row alone: "holds", "does not hold" or "undecided".
         votes: whether the row counts for the verdict on the claim.
-        needed: repetitions that would decide an undecided row at the spread seen; None where it is decided or unknown.
+        needed: repetitions that would decide an undecided row at the spread seen; None if decided or unknown.
         note: what a reader must know, such as the best step, missing seeds or runs that diverged.
     """
 
@@ -80,8 +80,8 @@ class ClaimRow:
 def decide(difference: Estimate, fails_above: float, holds_below: float) -> tuple[Verdict, float]:
     """A verdict and its two-sided p.
 
-    "holds" where the interval ends below `holds_below`, "does not hold" where it begins above `fails_above`. Where both
-    are true, the difference is real and within the margin: it holds.
+    "holds" if the interval ends below `holds_below`, "does not hold" if it begins above `fails_above`. If both are
+    true, the difference is real but within the margin, and the claim holds.
     """
     in_favour, against = difference.chance_below(holds_below), difference.chance_above(fails_above)
     if 2 * in_favour <= LEVEL:
@@ -99,9 +99,8 @@ def judge_claim(rows: pd.DataFrame, everywhere: bool = False) -> Verdict:
         everywhere: whether one row against it refutes the claim ("every accumulation point ...").
 
     Returns:
-        "holds" or "does not hold" where all rows that decide agree, "holds with a condition" where they do not,
-        "undecided" where none decides, or one alone of more than two; "not tested at the paper's length" where none
-        votes.
+        "holds" or "does not hold" if all rows that decide agree, "holds with a condition" if they disagree, "undecided"
+        if no row decides, or only one of more than two; "not tested at the paper's length" if no row votes.
     """
     voting = rows[rows["votes"]]
     if voting.empty:
@@ -118,20 +117,20 @@ def judge_claim(rows: pd.DataFrame, everywhere: bool = False) -> Verdict:
 
 
 def correct(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of one claim with p corrected for their number, and "undecided" where it then is above 5 %."""
+    """Rows of one claim, with p corrected for their number; "undecided" if the corrected p is above 5 %."""
     corrected = adjust_holm(list(rows["p"]))
     undecided = np.array(corrected) > LEVEL
     return rows.assign(p=corrected, verdict=rows["verdict"].mask(undecided, str(Verdict.UNDECIDED)))
 
 
 def to_table(rows: Sequence[ClaimRow]) -> pd.DataFrame:
-    """A row a test, its verdict as plain text."""
+    """One row per test, with its verdict as plain text."""
     table = pd.DataFrame([asdict(row) for row in rows])
     return table.assign(verdict=table["verdict"].map(str), needed=table["needed"].astype("Int64"))
 
 
 def write_claims(rows: Sequence[ClaimRow], name: str, folder: Path, title: str, notes: Sequence[str]) -> str:
-    """Write ``name.csv``, with every field, and ``name.md``, one column a question of the reader's.
+    """Write ``name.csv``, with every field, and ``name.md``, with the columns of `shorten`.
 
     Returns:
         The Markdown of the table and its notes, for a notebook.
@@ -141,7 +140,7 @@ def write_claims(rows: Sequence[ClaimRow], name: str, folder: Path, title: str, 
 
 
 def shorten(table: pd.DataFrame) -> pd.DataFrame:
-    """What a page has room for, of a table with the columns of `ClaimRow`."""
+    """The columns that fit on a page, from a table with the columns of `ClaimRow`."""
     return pd.DataFrame(
         {
             "claim": table["claim"],

@@ -1,4 +1,4 @@
-"""What speaks for the paper's claims and against them: rows from runs and from times, a `ClaimRow` a comparison."""
+"""Evidence for and against the paper's claims: one `ClaimRow` per comparison, made from runs and from times."""
 
 from collections.abc import Sequence
 
@@ -28,15 +28,15 @@ def compare_with_best_step(
 ) -> ClaimRow:
     """Claim 3: a search ends at most `MARGIN` above the best constant step of a rival.
 
-    Compared are means over the last epochs (`end_of_training`), unpaired over seeds. The best step is that of the least
-    mean among the steps that have most seeds, none of them diverged.
+    The compared values are means over the last epochs (`end_of_training`), unpaired over seeds. Only steps without a
+    diverged run and with the largest number of seeds count; the best step is the one with the smallest mean.
 
     Args:
         frame: epochs of runs of one length, see `frames.to_frame`.
         data: name of the data set.
         method, rival: variants.
         metric: a column.
-        steps: those that the paper tries, where the frame has others; None for all.
+        steps: the steps that the paper tries, if the frame has others too; None for all steps of the frame.
 
     Raises:
         MixedDataError: the runs differ in length or data.
@@ -70,7 +70,7 @@ def compare_with_best_step(
 def compare_with_bls(frame: pd.DataFrame, data: str, metric: str) -> ClaimRow:
     """Claim 4a: FBLS ends below BLS, each averaged over β. Worse if a run of FBLS diverged.
 
-    Votes only where every method and seed has all β of the paper: fewer are not the mean that the claim speaks of.
+    Votes only if every method and seed has all β of the paper: the claim is about the mean over these.
     """
     check_one_length(frame)
     ends = end_of_training(frame)
@@ -106,7 +106,7 @@ def compare_with_printed(run: Run, claim: str, data: str, method: str, rival: st
 
 
 def compare_cost(run: Run, data: str, method: str, rival: str, most: float) -> ClaimRow:
-    """Claim 1: seconds of a method are at most so many times those of a rival."""
+    """Claim 1: a method takes at most `most` times the seconds of a rival."""
     seconds = seconds_by_round(run)
     ratio = estimate_log_ratio(seconds[method], seconds[rival])
     verdict, p = decide(ratio, np.log(most), np.log(most))
@@ -121,7 +121,7 @@ def compare_cost(run: Run, data: str, method: str, rival: str, most: float) -> C
 
 
 def compare_memory(run: Run, data: str, method: str, rival: str, most: float) -> ClaimRow:
-    """Claim 1 beside the paper: peak memory is at most so many times that of a rival; measured once."""
+    """Beside claim 1, not in the paper: peak memory is at most `most` times that of a rival; measured once."""
     peaks = {row["method"]: row["peak_mb"] for row in run.rows}
     ratio = peaks[method] / peaks[rival]
     verdict = Verdict.HOLDS if ratio <= most else Verdict.FAILS
@@ -165,14 +165,14 @@ def _row(row: dict, metric: str, ours, theirs, margin: float, votes: bool, note:
 
 
 def _point_row(row: dict, metric: str, ours, theirs, n: int, verdict: Verdict, votes: bool, note: str) -> ClaimRow:
-    """A row that is known without an interval, such as that of a run that diverged."""
+    """A row whose verdict needs no interval, for example after a run that diverged."""
     p = 1.0 if verdict == Verdict.UNDECIDED else 0.0
     values = (metric, float(ours), float(theirs), float(ours - theirs), np.nan, np.nan, n)
     return ClaimRow(*row.values(), *values, p, verdict, votes, None, note)
 
 
 def _is_of_the_papers_length(frame: pd.DataFrame, data: str) -> bool:
-    """Whether the runs are of the paper's data, images and epochs, as paper.yaml has them."""
+    """Whether the runs have the paper's data, images and epochs, as in paper.yaml."""
     protocol = read_paper()["protocol"].get(data)
     if protocol is None:
         return False
@@ -184,7 +184,7 @@ def _describe_size(ends: pd.DataFrame) -> str:
 
 
 def _name_fewer_seeds(means: pd.Series, seeds: pd.Series, best: float) -> str:
-    """Steps that have fewer seeds than the best one, which is chosen without them; and one of them that is lower."""
+    """Name the steps with fewer seeds than the best step, which is chosen without them, and those of lower mean."""
     fewer = means[seeds < seeds[best]]
     if fewer.empty:
         return ""

@@ -1,4 +1,4 @@
-"""Wide tables made narrow enough for a page: intervals in one cell, passes in one cell, the rest in the CSV."""
+"""Make wide tables narrow enough for a page: an interval in one cell, passes in one cell, the rest in the CSV."""
 
 from collections.abc import Sequence
 
@@ -12,22 +12,22 @@ COUNTS = ("n", "diverged")  # shown beside, where the rows differ in them
 
 
 def condense(table: pd.DataFrame, hidden: Sequence[str] = (), digits: int = 3) -> tuple[pd.DataFrame, list[str]]:
-    """What a page shows of a table, and a note that says what else there is.
+    """The part of a table that a page shows, and a note about the rest.
 
     The ends of an interval, "low, X" and "high, X" or "low" and "high" behind a column, join that column as
     "value [low, high]"; "encoder forward" and "encoder backward" become "encoder passes", forward + backward. An ``n``
-    that is the same in all rows, and ``diverged`` where it is 0 everywhere, move to the note.
+    that is the same in all rows, and a ``diverged`` that is 0 in all rows, move to the note.
 
     Args:
         table: all columns.
         hidden: columns that the page leaves out.
-        digits: significant ones, of values that share a cell.
+        digits: significant digits of values that share a cell.
 
     Returns:
         The narrow table and no, one or two notes.
 
     Raises:
-        ValueError: more than `MOST_COLUMNS` beside `COUNTS` are left, or a hidden column is not there.
+        ValueError: more than `MOST_COLUMNS` columns beside `COUNTS` are left, or a hidden column is missing.
 
     Example:
         >>> wide = pd.DataFrame({"method": ["FBLS"], "ratio": [1.04], "low": [1.01], "high": [1.07], "n": [10]})
@@ -92,7 +92,7 @@ def _fold_passes(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def show(value, digits: int = 3) -> str:
-    """A cell: so many significant digits, all before the point; a dash for what is missing.
+    """A cell: `digits` significant digits, but all digits before the point; a dash for a missing value.
 
     Example:
         >>> show(0.12345), show(3190.4), show(999.6), show(2e-7), show(None), show("SGD")

@@ -18,7 +18,7 @@ from fastls.experiments.reporting.style import (
     whole_epochs,
 )
 
-FEW = 4  # step sizes that can stand on the axis themselves; decades may not lie between them
+FEW = 4  # up to so many step sizes are ticks of the axis; there may be no power of ten between them
 
 
 def draw_samples(images: np.ndarray, captions: list[str], source: str) -> tuple[Figure, pd.DataFrame]:
@@ -36,8 +36,8 @@ def draw_samples(images: np.ndarray, captions: list[str], source: str) -> tuple[
 def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.DataFrame]:
     """Metrics at the end of training against the constant step size; the searches as horizontal lines.
 
-    Points and lines are means over seeds; error bars and bands span all seeds. Seeds that diverged are left out, and
-    a dagger stands over a step where there are any, or at the right edge, in its colour, for a search.
+    Points and lines are means over seeds; error bars and bands span all seeds. Seeds that diverged are left out. A
+    dagger marks them: above a constant step, or, for a search, at the right edge in the colour of the search.
     """
     final = end_of_training(frame)
     table = _summarize(final, ["variant", "lr"])
@@ -134,12 +134,12 @@ def _tell_counts(table: pd.DataFrame) -> str:
 
 
 def _drawn(lines: dict[str, str], table: pd.DataFrame) -> list[tuple[str, str]]:
-    """The lines that have an epoch to show: one whose runs all diverged in the first has none."""
+    """The lines that have an epoch to show; a line whose runs all diverged in the first epoch has none."""
     return [(label, name) for label, name in lines.items() if label in table.index.get_level_values(0)]
 
 
 def _count_runs(frame: pd.DataFrame, lines: dict[str, str]) -> str:
-    """How many runs stand behind each line, and which line has nothing to show."""
+    """The number of runs behind each line, and the lines that have nothing to show."""
     counts = frame[frame["epoch"] == 1].groupby("label").size()
     absent = [label for label in lines if label not in set(frame.loc[~frame["diverged"], "label"])]
     said = f" · diverged in the first epoch: {', '.join(absent)}" if absent else ""

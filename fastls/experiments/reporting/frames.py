@@ -10,8 +10,8 @@ from fastls.experiments.training.sweeps import SEARCH
 METRICS = ("train_loss", "test_loss", "train_error", "test_error")
 CONSTANT = ("EqualWeight", "SGD", "MGDA-UB")  # variants with a step size to choose
 PAPER_BATCH = 256
-# Options that have a name of their own: (field, value) -> what a variant is then called, in this order. Every other
-# value that differs from `PLAIN` is spelled out, so that no two different searches share a name.
+# Options with a name of their own: (field, value) -> name in the variant, in this order. Every other value that
+# differs from `PLAIN` is spelled out, so that no two different searches share a name.
 NAMED = {
     ("match_gain", True): "gain",
     ("order", "in turn"): "in turn",
@@ -20,20 +20,20 @@ PLAIN = {name: value for name, value in SEARCH.items() if name != "beta"}  # `be
 SPELLED = (*PLAIN, "start", "growth")
 
 
-# What tells one run of a frame from another.
+# Columns that identify a run of a frame.
 KEYS = ["variant", "seed", "lr", "beta", "direction", "batch_size", "run"]
 
 
 class MixedDataError(ValueError):
-    """Runs on different data or devices were about to share a figure or table."""
+    """Runs with different data, devices or lengths were about to share a figure or table."""
 
 
 def to_frame(runs: Sequence[Run]) -> pd.DataFrame:
     """One row per run and epoch: configuration, the row's own values, and each of `METRICS` averaged over the tasks.
 
-    Columns of note: ``variant`` (method, with "+decay" where the bound decays), ``final`` (last epoch of its run),
-    ``lr`` (the configured one; that of an epoch, which may have decayed, is ``bound``). A diverged run has one last
-    row with ``diverged`` true and no metrics.
+    Important columns: ``variant`` (method, with "+decay" if the bound decays), ``final`` (last epoch of its run),
+    ``lr`` (the configured value; the value in an epoch, perhaps decayed, is ``bound``). The last row of a diverged run
+    has ``diverged`` true and no metrics.
     """
     frame = pd.DataFrame(
         [
@@ -49,11 +49,11 @@ def to_frame(runs: Sequence[Run]) -> pd.DataFrame:
     return frame
 
 
-LAST = 5  # epochs that the end of a training is averaged over, in a training that is long enough
+LAST = 5  # the end of a long training is the mean of so many epochs
 
 
 def last_epochs(epochs: int) -> int:
-    """How many epochs the end of a training is averaged over: `LAST`, or a quarter of a training below twenty epochs.
+    """Number of epochs in the mean for the end of a training: `LAST`, or a quarter if there are fewer than twenty.
 
     The last epoch of FBLS without decay is noise: one seed of MultiMNIST reads .333, .448, .369, .286 in a row.
     """
@@ -61,7 +61,7 @@ def last_epochs(epochs: int) -> int:
 
 
 def end_of_training(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a run: its last row, with every number averaged over its last epochs, see `last_epochs`.
+    """One row per run: its last row, with every number averaged over its last epochs, see `last_epochs`.
 
     A run that diverged keeps its last row, which has no metrics.
     """
@@ -84,7 +84,7 @@ def check_one_length(frame: pd.DataFrame) -> None:
 
 
 def variant(config: dict) -> str:
-    """The name under which a figure shows a run: the method, then every option that is not as in the paper.
+    """The name of a run in figures: the method, then every option that differs from the paper.
 
     Example:
         >>> variant({"method": "FBLS", "beta": 0.1, "gamma": 0.8, "decay_every": 10})
@@ -123,7 +123,7 @@ def provenance(runs: Sequence[Run]) -> str:
 
 
 def _describe_size(config: dict) -> list[str]:
-    """What there is of images, epochs and rounds, a batch that is not the paper's, and options."""
+    """Images, epochs and rounds as far as they are given, the batch size if it is not the paper's, and options."""
     parts, things = [], "pairs" if config.get("dataset") == "stsb" else "images"
     if "n_train" in config:
         parts.append(f"{config['n_train']:,} training {things}")
@@ -141,14 +141,14 @@ def _describe_size(config: dict) -> list[str]:
 
 
 def tell_seeds(frame: pd.DataFrame, spread: str | None = None) -> str:
-    """How many seeds a mean is over and, where there are several, what of the figure shows their spread."""
+    """The number of seeds of a mean; if there are several, also `spread`, the marks that show their range."""
     count = frame["seed"].nunique()
     shown = f", {spread} from the lowest to the highest" if spread and count > 1 else ""
     return f"n = {count} seed{'s' * (count > 1)}{shown}"
 
 
 def check_same(runs: Sequence[Run], what: str, values: list[str]) -> None:
-    """Raise `MixedDataError` unless the values, one a run, are equal."""
+    """Raise `MixedDataError` unless the values, one per run, are equal."""
     if len(set(values)) > 1:
         files = ", ".join(f"{run.header['key']}: {value}" for run, value in zip(runs, values, strict=True))
         raise MixedDataError(f"Runs in one figure or table must share their {what}, found {files}.")
@@ -157,7 +157,7 @@ def check_same(runs: Sequence[Run], what: str, values: list[str]) -> None:
 def label_searches(
     constant: pd.DataFrame, betas: pd.DataFrame | None = None, also: dict[str, float] | None = None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Epochs of the searches, and from `betas` of `also`, method -> β, with a column ``label``; and label -> style."""
+    """Epochs of the searches in `constant`, and of `also` (method -> β) in `betas`, with ``label``; label -> style."""
     plain = constant[~constant["variant"].isin(CONSTANT)]
     parts, lines = [plain.assign(label=plain["variant"])], {name: name for name in sorted(set(plain["variant"]))}
     for name, beta in (also or {}).items():
@@ -168,9 +168,9 @@ def label_searches(
 
 
 def find_best_step(final: pd.DataFrame, name: str) -> float | None:
-    """The constant step of a variant with the least final test loss, mean over seeds, of those without a divergence.
+    """The constant step of a variant with the smallest final test loss (mean over seeds), without diverged steps.
 
-    None where every step diverged with some seed.
+    None if every step diverged with some seed.
     """
     losses = final[final["variant"] == name].groupby("lr")["test_loss"]
     means = losses.agg(lambda values: values.mean(skipna=False)).dropna()
@@ -178,9 +178,9 @@ def find_best_step(final: pd.DataFrame, name: str) -> float | None:
 
 
 def label_constant_steps(constant: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Epochs of each constant-step method at its best step by final test loss, and of SGD at its smallest; as above.
+    """As `label_searches`: each constant-step method at its best step by final test loss, and SGD at its smallest.
 
-    Where every step diverged, the smallest is shown as far as it came, and its label says so.
+    If every step diverged, the smallest step is shown up to its divergence, and its label says so.
     """
     final = constant[constant["final"]]
     parts, lines = [], {}

@@ -1,6 +1,6 @@
 """How sure a number is: means, differences and ratios with their t-intervals, and corrections for many tests.
 
-The intervals are of Student's t. With the three to ten repetitions of this project they cover what they promise, as
+The intervals are Student's t-intervals. With the three to ten repetitions of this project they cover 95 %, as
 `tests/experiments/reporting/test_intervals.py` shows; the percentile bootstrap of a median covers 88 to 93 % there.
 """
 
@@ -18,9 +18,9 @@ class Estimate(NamedTuple):
 
     Attributes:
         value: the estimate.
-        error: its standard error; NaN where a single repetition tells nothing, 0 for what is known exactly.
+        error: its standard error; NaN for a single repetition, 0 for a value that is known exactly.
         freedom: degrees of freedom of its t-distribution.
-        n: repetitions behind it, the smaller number where there are two samples.
+        n: number of repetitions; of two samples, the smaller number.
     """
 
     value: float
@@ -37,7 +37,7 @@ class Estimate(NamedTuple):
         return self.value - half, self.value + half
 
     def chance_above(self, limit: float) -> float:
-        """p of the one-sided test of "the mean is at most `limit`": small where the data say that it is above."""
+        """p of the one-sided test of "the mean is at most `limit`": small if the data say that the mean is above."""
         if self.error == 0:
             return 0.0 if self.value > limit else 1.0
         if not self.freedom > 0 or np.isnan(self.error):
@@ -75,7 +75,7 @@ def estimate_difference(ours: Sequence[float], rival: Sequence[float]) -> Estima
 
 
 def estimate_log_ratio(ours: Sequence[float], rival: Sequence[float]) -> Estimate:
-    """The mean of log(ours / rival) over rounds in which both were measured: noise of a machine is about a factor."""
+    """The mean of log(ours / rival) over rounds that measured both: the noise of a machine acts like a factor."""
     return estimate_mean(np.log(np.asarray(ours, dtype=float) / np.asarray(rival, dtype=float)))
 
 
@@ -92,13 +92,13 @@ def ratio_interval(ratios: Sequence[float]) -> tuple[float, float, float]:
 
 
 def name_interval(name: str, ends: tuple[float, float, float]) -> dict[str, float]:
-    """The columns of a table for a value and the ends of its interval, as `condense` folds them."""
+    """Table columns for a value and the ends of its interval, named so that `condense` folds them."""
     value, low, high = ends
     return {name: value, f"low, {name}": low, f"high, {name}": high}
 
 
 def adjust_holm(chances: Sequence[float]) -> list[float]:
-    """p-values of several tests, corrected so that one false decision among all is as unlikely as `LEVEL` says.
+    """p-values of several tests, corrected so that the chance of any false decision is at most `LEVEL`.
 
     Example:
         >>> adjust_holm([0.01, 0.04, 0.03])
@@ -114,16 +114,16 @@ def adjust_holm(chances: Sequence[float]) -> list[float]:
 
 
 def count_needed(spreads: tuple[float, float], distance: float, most: int = 1000) -> int | None:
-    """How many repetitions of each of two samples decide a difference at this distance from what it is held against.
+    """How many repetitions of each of two samples decide a difference at this distance from the limit of its test.
 
     Args:
-        spreads: standard deviation of one repetition, in each sample. Welch's test is meant, as in
-            `estimate_difference`: where one sample spreads far more than the other, it alone counts.
+        spreads: standard deviation of one repetition, in each sample. The test is Welch's, as in
+            `estimate_difference`: if one sample spreads far more than the other, only this sample matters.
         distance: of the difference from the limit of the test.
-        most: where to stop.
+        most: the largest n to try.
 
     Returns:
-        The least n whose half interval is at most `distance`; None where it is above `most`, or nothing is known.
+        The smallest n whose half interval is at most `distance`; None if n is above `most`, or cannot be computed.
     """
     variances = np.square(spreads)
     total = variances.sum()

@@ -16,7 +16,7 @@ DIRECTION = _PALETTE[4]
 
 
 def descent_cone(gradients: Tensor) -> tuple[float, float] | None:
-    """Angles (low, high) between which every move u has ⟨g_t, u⟩ < 0 for all t; None where no move has.
+    """Angles (low, high) between which every move u has ⟨g_t, u⟩ < 0 for all t; None if there is no such move.
 
     The intersection of half-planes: each is half a turn wide, centred on −g_t.
 
@@ -49,7 +49,7 @@ def fill_sector(panel, low: float, high: float, radius: float, colour, alpha: fl
 
 
 def draw_arrow(panel, end: Sequence[float], text: str, colour, linestyle="-", turn: float = 0.0) -> None:
-    """An arrow from the origin, with its name beyond the tip, `turn` degrees to the left of the way it points."""
+    """An arrow from the origin, with its name beyond the tip, `turn` degrees to the left of the arrow's direction."""
     style = {"arrowstyle": "-|>", "color": colour, "linestyle": linestyle, "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0}
     panel.annotate("", end, xytext=(0, 0), arrowprops=style)
     angle = math.atan2(end[1], end[0]) + math.radians(turn)

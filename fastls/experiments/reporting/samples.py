@@ -1,4 +1,4 @@
-"""A few images of a data set, kept in the store, so that they can be drawn where the data set is not."""
+"""A few images of a data set, kept in the store, so that they can be drawn without the data set."""
 
 import base64
 
@@ -10,13 +10,13 @@ from fastls.experiments.training.training import load_data_of, make_header
 
 
 def store_samples(setting: Setting, store: RunStore, count: int = 8) -> Run:
-    """The first test images with their labels, a row each: ``pixels`` (base64 of uint8), ``shape``, ``labels``."""
+    """The first test images, one row per image: ``pixels`` (base64 of uint8), ``shape``, ``labels``."""
     config = {"dataset": setting.dataset, "source": setting.source, "count": count}
     return store.get_or_make(f"{setting.dataset}-samples", config, lambda: _take_samples(setting, count))
 
 
 def _take_samples(setting: Setting, count: int) -> tuple[dict, list[dict]]:
-    # So many and no more, whatever the sizes and options of the setting: the key does not hold them.
+    # Other sizes and options of the setting are ignored, since the key does not hold them.
     data = load_data_of(Setting(setting.dataset, setting.source, n_train=1, n_test=count))
     split = data.test
     rows = [

@@ -25,8 +25,8 @@ from fastls.paths import place, write_atomically
 
 WIDTH = 10.0  # inches, of a figure of four panels
 DIGITS = 6  # of what is drawn
-LINE = 150  # characters of the smallest print that fit into it
-LONG_TITLE = 20  # characters that leave room for a few words
+LINE = 150  # characters of the smallest print that fit into the width
+LONG_TITLE = 20  # characters; a longer title leaves no room for "(log scale)" on its line
 CAPTION = "caption"  # marks the text that `sign` prints
 _COLOURS = sns.color_palette("colorblind")
 # variant -> colour, line, marker
@@ -48,7 +48,7 @@ METHOD_STYLES = {
     "latent Newton": (_COLOURS[5], "--", ">"),
     "FBLS+decay": (_COLOURS[3], (0, (5, 1)), "v"),
 }
-CONSTANT_ANSWER = {"color": "0.5", "linestyle": (0, (1, 3))}  # a level, of no method
+CONSTANT_ANSWER = {"color": "0.5", "linestyle": (0, (1, 3))}  # a horizontal line that belongs to no method
 METRIC_LABELS = {
     "train_loss": "train loss",
     "test_loss": "test loss",
@@ -82,7 +82,7 @@ def line_style(name: str) -> dict:
 
 
 def spread_markers(points: int) -> dict:
-    """Keyword argument of `Axes.plot`: about six markers along a line of so many points."""
+    """Keyword argument of `Axes.plot`: about six markers along a line of `points` points."""
     return {"markevery": max(1, points // 6)}
 
 
@@ -99,7 +99,7 @@ def new_figure(columns: int, height: float = 2.8, **options):
 
 
 def share_limits(axes, pairs=((0, 1), (2, 3))) -> None:
-    """The same y-range in panels that are compared: train beside test."""
+    """Give the two panels of each pair, such as train and test, the same y-range."""
     for left, right in pairs:
         limits = [axes[left].get_ylim(), axes[right].get_ylim()]
         for panel in (axes[left], axes[right]):
@@ -107,7 +107,7 @@ def share_limits(axes, pairs=((0, 1), (2, 3))) -> None:
 
 
 def plain_ticks(axes) -> None:
-    """Numbers as 0.2 rather than 2 × 10⁻¹ on logarithmic y-axes, even steps where one is short."""
+    """On logarithmic y-axes, numbers as 0.2 rather than 2 × 10⁻¹; equal steps if the range is short."""
     for panel in axes:
         low, high = panel.get_ylim()
         panel.yaxis.set_major_locator(MaxNLocator(5) if high < 8 * low else LogLocator(subs=(1, 2, 5)))
@@ -133,19 +133,19 @@ def sign(figure: Figure, text: str) -> None:
 
 
 def save_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
-    """Write ``name.pdf`` and ``name.png`` where they belong in `folder`; the bytes depend on the drawing alone.
+    """Write ``name.pdf`` and ``name.png`` to their place in `folder`; the bytes depend on the drawing alone.
 
-    What is drawn is rounded first: another processor computes the last digits otherwise, and no eye sees them. The PNG
-    has few colours, to stay small.
+    The drawn values are rounded first: the last digits differ between processors, and nobody sees them. The PNG has
+    few colours, to stay small.
     """
     for panel in figure.axes:
         round_drawn(panel)
     say_log(figure)
-    figure.draw_without_rendering()  # once for both files: to find room for all labels takes as long as to draw
+    figure.draw_without_rendering()  # once for both files: the layout takes as long as the drawing
     figure.set_layout_engine("none")
     own, saved = figure.dpi, plt.rcParams["savefig.dpi"]
     figure.dpi, document = saved, BytesIO()
-    # `savefig` would draw twice, and pack the picture, to be unpacked at once
+    # `savefig` would draw twice, and compress a picture that is decompressed at once
     FigureCanvasPdf(figure).print_pdf(document, metadata={"CreationDate": None, "Producer": None})
     figure.dpi, canvas = saved, FigureCanvasAgg(figure)  # a PDF has its own
     canvas.draw()
@@ -159,9 +159,9 @@ def save_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
 
 
 def reduce_colours(picture: Picture.Image) -> Picture.Image:
-    """At most 256 colours: the 128 that fill most of an RGB picture, as they are, and 128 that cover it best.
+    """At most 256 colours: the 128 most frequent colours of an RGB picture, unchanged, and 128 that cover it best.
 
-    Colours that only cover would give a pale band the tint of another method's.
+    With covering colours only, a pale band could get the tint of another method.
     """
     pixels = np.asarray(picture, dtype=np.uint32) @ np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
     found, places, counts = np.unique(pixels, return_inverse=True, return_counts=True)
@@ -182,7 +182,7 @@ def _write_png(picture: Picture.Image) -> BytesIO:
 
 
 def show_figure(figure: Figure, name: str, folder: Path) -> None:
-    """`save_figure`, and show the picture in a notebook, with what `sign` printed as text below it."""
+    """`save_figure`, and show the picture in a notebook; the text printed by `sign` follows as text."""
     path = next(path for path in save_figure(figure, name, folder) if path.suffix == ".png")
     picture, captions = Picture.open(path), [text for text in figure.texts if text.get_gid() == CAPTION]
     for caption in captions:
@@ -195,9 +195,9 @@ def show_figure(figure: Figure, name: str, folder: Path) -> None:
 
 
 def say_log(figure: Figure) -> None:
-    """Add "(log scale)" to the label of every logarithmic axis that does not say it.
+    """Add "(log scale)" to the label of every logarithmic axis that does not say so yet.
 
-    Where no panel has a label for y, the titles name what is drawn, and say it.
+    If no panel has a label for y, the titles name what is drawn, and get the words.
     """
     titled = not any(panel.get_ylabel() for panel in figure.axes)
     for panel in figure.axes:
@@ -209,7 +209,7 @@ def say_log(figure: Figure) -> None:
 
 
 def round_drawn(panel: Axes) -> None:
-    """Round what is drawn in a panel and its limits: to `DIGITS` digits of the range, on a log axis of each value."""
+    """Round drawn values and limits of a panel to `DIGITS` digits of the range, on log axes of the value itself."""
     scales = {"x": panel.get_xscale(), "y": panel.get_yscale()}
     limits = {"x": panel.get_xlim(), "y": panel.get_ylim()}
 
@@ -225,7 +225,7 @@ def round_drawn(panel: Axes) -> None:
     for collection in panel.collections:
         if len(collection.get_offsets()) > 1:
             collection.set_offsets(rounded_pairs(collection.get_offsets()))
-        if not isinstance(collection, PathCollection):  # whose paths are its marks
+        if not isinstance(collection, PathCollection):  # its paths are its marks
             for path in collection.get_paths():
                 path.vertices = rounded_pairs(path.vertices)
     for patch in panel.patches:
@@ -241,7 +241,7 @@ def round_drawn(panel: Axes) -> None:
 
 
 def round_values(values, span: float | None) -> np.ndarray:
-    """Numbers to `DIGITS` significant digits; where a span is given, to that share of it.
+    """Round numbers to `DIGITS` significant digits; if a span is given, to `DIGITS` digits of the span.
 
     Example:
         >>> round_values([0.12345678, 1e-17], span=2.0).tolist(), round_values([1.23456789e-12], None).tolist()

@@ -31,10 +31,10 @@ def read_paper(path: Path = FIGURES / "paper.yaml") -> dict:
 
 
 def judge_ratio(printed: float | None, low: float, high: float) -> str:
-    """The interval of our ratio against a printed one.
+    """Compare the interval of our ratio with a printed ratio.
 
-    "agrees": within `AGREEMENT` of it. "same direction": on its side of 1. "undecided": so wide that it holds a ratio
-    that would agree. Else "differs". Without a printed one "not in the paper".
+    "agrees": the interval is within `AGREEMENT` of the printed ratio. "same direction": it is on the same side of 1.
+    "undecided": it is wide and contains a ratio that would agree. Else "differs". "not in the paper": none is printed.
     """
     if printed is None:
         return "not in the paper"
@@ -49,12 +49,12 @@ def judge_ratio(printed: float | None, low: float, high: float) -> str:
 
 
 def seconds_by_round(run: Run) -> pd.DataFrame:
-    """A row a round, a column a method: ratios within a row do not notice a machine that slows down."""
+    """One row per round, one column per method: a machine that slows down does not change ratios within a row."""
     return pd.DataFrame(run.rows).pivot(index="round", columns="method", values="seconds")
 
 
 def compare_times(run: Run, printed: dict, thesis: dict) -> pd.DataFrame:
-    """Seconds per epoch, share of SGD's and of equal-weight SGD's, beside the paper's share; passes per step.
+    """Seconds per epoch, ratios to SGD and to equal-weight SGD, beside the paper's ratio; passes per step.
 
     Ratios are geometric means over the rounds of one interleaved run, each taken within its round; ``low`` and
     ``high`` are the ends of their 95 % intervals.
@@ -103,9 +103,9 @@ def write_table(
     shown: pd.DataFrame | None = None,
     hidden: Sequence[str] = (),
 ) -> str:
-    """Write ``name.md``, for people, and ``name.csv``, all columns with six digits, where they belong in `folder`.
+    """Write ``name.md``, for people, and ``name.csv``, all columns with six digits, to their place in `folder`.
 
-    People see `shown` where it is given, else the table as `condense` has it, without the columns `hidden`.
+    The page shows `shown` if it is given, else the table as `condense` makes it, without the columns `hidden`.
 
     Returns:
         What a notebook shows: the table of the page and its notes, under its title.
@@ -121,11 +121,11 @@ def write_table(
 
 
 def format_table(table: pd.DataFrame, notes: Sequence[str], heading: str | None = None, digits: int = 3) -> str:
-    """A table in Markdown between its heading and its notes, a paragraph each."""
+    """A table in Markdown between its heading and its notes, one paragraph each."""
     return "\n\n".join([*([heading] if heading else []), to_markdown(table, digits), *notes])
 
 
 def to_markdown(table: pd.DataFrame, digits: int = 3) -> str:
-    """A Markdown table, its cells as `show` has them."""
+    """A Markdown table; `show` formats its cells."""
     lines = [list(table.columns), ["---"] * table.shape[1], *table.itertuples(index=False)]
     return "\n".join("| " + " | ".join(show(value, digits) for value in line) + " |" for line in lines)

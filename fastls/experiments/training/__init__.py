@@ -1,1 +1,1 @@
-"""What decides a run, and how it becomes rows in the store."""
+"""The configuration of a run, its training, and its rows in the store."""

@@ -1,8 +1,8 @@
 """Runs on other machines: a running Dask cluster trains them, and this process stores their rows.
 
-Workers need fastls, the data sets and nothing of this machine's disk. A run comes back whole; one whose worker dies
-begins again on another worker, and so does one that is half-done here. Runs have their keys as names on the cluster,
-so that two clients with the same code share a run that both want.
+Workers need fastls and the data sets, but nothing from this machine's disk. A run comes back whole. If its worker dies,
+the run begins again on another worker; a run that is half-done here also begins again. The keys of runs are their names
+on the cluster, so two clients with the same code share a run that both want.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from fastls.experiments.training.training import execute
 
 
 def _digest_source() -> str:
-    """Sixteen hexadecimal digits of the sha256 of the package's source: two processes with the same train the same."""
+    """Sixteen hexadecimal digits of the sha256 of the package's source: equal digits, equal training."""
     package = Path(__file__).parents[2]
     digest = sha256()
     for file in sorted(package.rglob("*.py")):
@@ -26,7 +26,7 @@ def _digest_source() -> str:
     return digest.hexdigest()[:16]
 
 
-SOURCE = _digest_source()  # of what this process has imported, whatever becomes of the files
+SOURCE = _digest_source()  # of the source at import; later changes of the files do not matter
 
 
 class ClusterError(RuntimeError):
@@ -45,7 +45,7 @@ def execute_on_cluster(
         on_epochs: called with the number of epochs that the store lacked, once a run is stored.
 
     Returns:
-        What the runs that failed raised; all others are stored.
+        The exceptions of the runs that failed; all other runs are stored.
 
     Raises:
         ClusterError: `distributed` is not installed, no scheduler answers, or it has no worker.
@@ -82,7 +82,7 @@ def execute_on_cluster(
 
 
 def _train(config: RunConfig, source: str) -> Run:
-    """On a worker: train a run in a folder that is thrown away afterwards."""
+    """On a worker: train a run in a temporary folder."""
     from distributed import get_worker
 
     if get_worker().state.nthreads != 1:

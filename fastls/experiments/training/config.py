@@ -1,12 +1,12 @@
-"""What decides a run: every field of a `RunConfig`, whose hash is the key of the run in the store."""
+"""The configuration of a run: the hash of all fields of a `RunConfig` is the key of the run in the store."""
 
 from dataclasses import KW_ONLY, asdict, dataclass, fields
 from typing import Any
 
 Options = tuple[tuple[str, Any], ...]  # keyword arguments, hashable
 
-# Fields that a method reads, beside data, lr, epochs and seed, which all of them do. One that a method does not read
-# must stay unset: it would change the key and nothing else.
+# Fields that a method reads, beside data, lr, epochs and seed, which all methods read. A field that a method does not
+# read must stay unset: it would change the key and nothing else.
 SEARCH_FIELDS = frozenset({"direction", "beta", "gamma", "floor", "form", "start", "growth", "order"})
 FIELDS = {
     "SGD": frozenset({"direction"}),
@@ -23,7 +23,7 @@ OPTIONAL = sorted(frozenset().union(*FIELDS.values()))
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained or measured on: data, device and batch size, and the options of loader and network.
+    """The setting of a training or measurement: data, device, batch size, and the options of loader and network.
 
     Attributes:
         dataset, source, n_train, n_test: the data, as its loader takes them; source is resolved, never "auto".
@@ -57,14 +57,14 @@ class Setting:
 
     @property
     def identity(self) -> dict:
-        """What a key is made of: the fields that are set, so that a field added later leaves old keys alone."""
+        """The fields that are set, from which the key is made: a field added later does not change old keys."""
         options = {"data_options": dict(self.data_options), "model_options": dict(self.model_options)}
         return {name: value for name, value in (asdict(self) | options).items() if value not in (None, {})}
 
 
 @dataclass(frozen=True)
 class RunConfig(Setting):
-    """All that decides a run's rows, a setting and what follows; its hash is the key of the run.
+    """All that decides a run's rows: a setting and the fields below; its hash is the key of the run.
 
     Attributes:
         method: a name in `FIELDS`; "SGD, T forwards" and "TorchJD MGDA" are for timings.
@@ -73,12 +73,12 @@ class RunConfig(Setting):
         direction: rule for the common direction; None for EqualWeight.
         beta, gamma, floor, form: of the Armijo test; None without a search.
         start: "previous" for searches that begin near the last accepted step; None for the bound, as in the paper.
-        growth: with ``start="previous"``, times the last step that a search begins at; None for 1.1.
+        growth: with ``start="previous"``, a search begins at this factor times the last step; None for 1.1.
         match_gain: whether trials of FBLS go as far along d_z as the step will; None for no, as in the paper.
-        order: "in turn" for trials that begin with the task that refused the last one; None for all together.
-        decay_every: epochs after which `lr` is halved, again and again; None for never.
-        bounded: whether a step of AdamFBLS promises at most the whole loss, and grows by 1.3; None for its first
-            version, without the bound and with 1.1, which is no longer made: its rows are kept.
+        order: "in turn" for trials that begin with the task that rejected the last trial; None for all together.
+        decay_every: `lr` is halved each time after so many epochs; None for never.
+        bounded: whether AdamFBLS has its bound L_t / s_t and a growth of 1.3. None for its first version, without the
+            bound and with a growth of 1.1: it cannot be run any more, but its rows are kept.
         averaged: whether the running mean of the weights is evaluated beside the weights; None for no.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Many runs: those that the store lacks, one after the other, in processes of their own, or on a cluster."""
+"""Execute the runs that the store lacks: one after the other, in several processes, or on a cluster."""
 
 import multiprocessing
 import os
@@ -20,7 +20,7 @@ from fastls.experiments.training.training import execute, is_complete
 
 
 class WorkerKilledError(RuntimeError):
-    """A process that executed runs has died without a word, for lack of memory perhaps."""
+    """A process that executed runs was killed without a message, perhaps for lack of memory."""
 
 
 def run_all(configs: Sequence[RunConfig], store: RunStore, jobs: int = 1) -> list[Run]:
@@ -29,15 +29,15 @@ def run_all(configs: Sequence[RunConfig], store: RunStore, jobs: int = 1) -> lis
     Args:
         configs: the runs; one that occurs twice is executed once.
         store: where they are kept.
-        jobs: how many at once. The cores are divided among them; on a GPU they share it. Where the environment variable
-            `SCHEDULER` is set, the cluster decides.
+        jobs: how many runs at once. They divide the cores among them; on a GPU they share the GPU. If the environment
+            variable `SCHEDULER` is set, the cluster decides.
 
     Raises:
         ValueError: ``jobs < 1``.
         StoreError: a stored file cannot be used; nothing has been trained.
         WorkerKilledError: a process was killed; finished epochs are in the store.
         ClusterError: the cluster cannot be used.
-        Exception: what the first run that failed raised, after the others have ended; their rows are in the store.
+        Exception: that of the first run that failed, raised after the others have ended; their rows are in the store.
     """
     if jobs < 1:
         raise ValueError(f"`jobs` must be at least 1, found {jobs}.")
@@ -57,7 +57,7 @@ def run_all(configs: Sequence[RunConfig], store: RunStore, jobs: int = 1) -> lis
 
 
 def run_groups(groups: Mapping[str, Sequence[RunConfig]], store: RunStore, jobs: int = 1) -> dict[str, list[Run]]:
-    """`run_all` of several lists by name, as one queue: no list waits for the last run of the one before it."""
+    """`run_all` for several named lists as one queue: no list waits for the last run of the previous list."""
     runs = iter(run_all([config for some in groups.values() for config in some], store, jobs))
     return {name: [next(runs) for _ in some] for name, some in groups.items()}
 
@@ -101,7 +101,7 @@ def _execute_in_processes(
 
 
 def _pass_on(ticks, on_epochs: Callable[[int], None]) -> None:
-    """Report the epochs that have ended in the workers since the last look."""
+    """Report the epochs that have ended in the workers since the last call."""
     count = 0
     while True:
         try:
@@ -112,13 +112,13 @@ def _pass_on(ticks, on_epochs: Callable[[int], None]) -> None:
         on_epochs(count)
 
 
-_ticks = None  # the queue of a worker process: it can be inherited, but not be sent with a task
+_ticks = None  # the queue of a worker process: a process can inherit it, but a task cannot carry it
 
 
 def _start_worker(ticks, threads: int) -> None:
     global _ticks
     _ticks = ticks
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker at once; else it takes up the next run
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker at once; else it would begin the next run
     torch.set_num_threads(threads)
 
 

@@ -1,4 +1,4 @@
-"""The store: one small JSON-lines file a run, a header and then its rows, under a key made of all that decides them."""
+"""The store: one small JSON-lines file per run, a header and then rows, under a key made from the configuration."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ RESULTS_VERSION = 1
 
 
 class StoreError(Exception):
-    """A file of the store that cannot be used. The message names it, what was found, and what to do."""
+    """A file of the store that cannot be used. The message says which file, what was found, what to do."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def compute_key(config: dict) -> str:
 
 
 def compute_digest(header: dict, rows: Sequence[dict]) -> str:
-    """Sixteen hexadecimal digits of the sha256 of all that a file holds, by which a change or a loss is noticed."""
+    """Sixteen hexadecimal digits of the sha256 of header and rows; they reveal a changed or incomplete file."""
     told = {name: value for name, value in header.items() if name != "digest"}
     return hashlib.sha256(json.dumps([told, rows], sort_keys=True).encode()).hexdigest()[:16]
 
@@ -60,13 +60,13 @@ class RunStore:
         """The stored run of this configuration, or None.
 
         Raises:
-            StoreError: the file is not a run, or not the run that its name promises.
+            StoreError: the file is not a run, or not the run that its name says.
         """
         path = self.path(label, config)
         return read_run(path) if path.exists() else None
 
     def check_may_make(self, label: str, config: dict) -> None:
-        """To be called before a run is made or continued.
+        """Check that a run may be made or continued; call this before.
 
         Raises:
             StoreError: the environment variable `STORED_ONLY` is set.
@@ -78,7 +78,7 @@ class RunStore:
             )
 
     def get_or_make(self, label: str, config: dict, make: Callable[[], tuple[dict, list[dict]]]) -> Run:
-        """The stored run of this configuration; where there is none, the header and rows of `make` are saved first.
+        """The stored run of this configuration; if there is none, the header and rows of `make` are saved first.
 
         Raises:
             StoreError: the stored file is corrupt, or `STORED_ONLY` forbids making a run.
@@ -106,8 +106,8 @@ def read_run(path: Path) -> Run:
     """A run from its file.
 
     Raises:
-        StoreError: not JSON lines, not of this format, a key that is not that of its configuration, or
-            something that is not what was saved.
+        StoreError: not JSON lines, another format, a key that does not fit the configuration, or content that has
+            changed since it was saved.
     """
     try:
         with path.open(encoding="utf-8") as file:

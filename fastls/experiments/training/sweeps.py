@@ -1,4 +1,4 @@
-"""Which runs make which artefact."""
+"""The runs behind each figure and table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ BETAS = (0.1, 0.2, 0.3, 0.4)
 # β and lr_ub from the paper, γ by our choice: the paper does not give it.
 SEARCH = {"beta": 0.1, "gamma": 0.5, "floor": 1e-10, "form": 6}
 LR_UB = 1.0
-GUARD = 1000.0  # lr_ub of a search that has none to choose: no step is larger
+GUARD = 1000.0  # lr_ub of a search whose user chooses none: no step is larger
 GROWTH = 1.1  # of a search that begins near its last step
-GAIN = "FBLS+gain"  # what `gain_run` is called
+GAIN = "FBLS+gain"  # the name of `gain_run`
 
 
 @dataclass(frozen=True)
 class Sweep(Setting):
-    """A setting and what is run on it; the parameters of a notebook.
+    """A setting and the runs on it; the parameters of a notebook.
 
     Attributes:
         epochs: of every run.
         seeds: number of repetitions, seeds 0, 1, ...
         step_sizes: constant steps of the methods without a search.
         betas: β of the comparison of BLS with FBLS.
-        beta_seeds: repetitions of that comparison, which costs more than all the rest.
+        beta_seeds: repetitions of that comparison, which costs more than all other runs.
         decay_every: epochs between two halvings of lr_ub in FBLS+decay.
     """
 
@@ -53,17 +53,17 @@ def search_runs(sweep: Sweep, seed: int) -> list[RunConfig]:
 
 
 def gain_run(sweep: Sweep, seed: int, bound: float = GUARD, beta: float = 0.3, **options) -> RunConfig:
-    """FBLS with the gain in its trials, started at the previous step: the bound is a guard, unless one is asked for."""
+    """FBLS with the gain in its trials and a start near the previous step; by default the bound is only a guard."""
     search = SEARCH | {"beta": beta, "start": "previous"}
     return sweep.run("FBLS", bound, seed, **search, match_gain=True, **options)
 
 
-# Methods that take the model and nothing else, each at its one setting.
+# Methods that need no setting from the user: each has one setting for all models.
 DEFAULTS = ("AdamFBLS", *RIVALS)
 
 
 def default_run(sweep: Sweep, method: str, seed: int, **options) -> RunConfig:
-    """A method of `DEFAULTS`: a rival at the learning rate of its authors, AdamFBLS with its guard."""
+    """A method of `DEFAULTS`: a rival at its authors' learning rate, AdamFBLS with its guard."""
     if method in RIVALS:
         return sweep.run(method, RIVALS[method][1], seed, **options)
     return sweep.run(method, GUARD, seed, bounded=True, **options)
@@ -75,12 +75,12 @@ def constant_runs(sweep: Sweep, seed: int, method: str) -> list[RunConfig]:
 
 
 def beta_runs(sweep: Sweep, seed: int, *methods: str) -> list[RunConfig]:
-    """These searches for every β."""
+    """One run of each of these searches for every β."""
     return [sweep.run(method, LR_UB, seed, **(SEARCH | {"beta": beta})) for method in methods for beta in sweep.betas]
 
 
 def comparison_runs(sweep: Sweep, methods: Sequence[str]) -> list[RunConfig]:
-    """FBLS and FBLS+decay beside these: BLS once, a constant-step method at each step size; seed by seed."""
+    """FBLS, FBLS+decay and these methods, seed by seed: BLS once, a constant-step method at each step size."""
     runs = []
     for seed in range(sweep.seeds):
         runs += search_runs(sweep, seed)
@@ -96,7 +96,7 @@ def step_size_runs(sweep: Sweep, methods: dict[str, Sequence[float]], fewer_seed
     Args:
         sweep: the size.
         methods: method -> its steps.
-        fewer_seeds: step -> its number of seeds, where that is below ``sweep.seeds``.
+        fewer_seeds: step -> its number of seeds, if that is below ``sweep.seeds``.
     """
     return [
         run

@@ -45,12 +45,12 @@ def is_complete(run: Run) -> bool:
 
 
 def rows_are_complete(rows: Sequence[dict], epochs: int) -> bool:
-    """All epochs are there, or the run diverged, and its last row says so."""
+    """Whether all epochs are there, or the last row says that the run diverged."""
     return bool(rows) and (len(rows) == epochs or rows[-1]["diverged"])
 
 
 def execute(config: RunConfig, store: RunStore, on_epoch: Callable[[], None] = lambda: None) -> Run:
-    """Train as configured, saving a row an epoch; go on from the last saved epoch if there is one.
+    """Train as configured and save one row per epoch; go on from the last saved epoch if there is one.
 
     Args:
         config: the run.
@@ -73,10 +73,10 @@ def execute(config: RunConfig, store: RunStore, on_epoch: Callable[[], None] = l
     data = load_data_of(config)
     training = Training(config, data)
     header = make_header(data, config.device)
-    if checkpoint.exists():  # without it the run starts again, and what was stored of it counts no more
+    if checkpoint.exists():  # without a checkpoint the run starts again, and its stored rows are replaced
         header = continue_header(stored, header)
         training.restore(checkpoint, data.fingerprint)
-        store.save(config.label, config.identity, header, training.rows)  # the kill may have come before this
+        store.save(config.label, config.identity, header, training.rows)  # a kill may have come before this save
     while not training.finished:
         training.run_epoch()
         # The checkpoint holds the rows too and goes first: a kill between the two writes loses nothing.
@@ -96,7 +96,7 @@ def make_header(data: MultiTaskData, device: str) -> dict:
 
 
 def continue_header(stored: Run | None, header: dict) -> dict:
-    """The header of a run that goes on: its first environment, and in ``resumed_on`` those that differ from it."""
+    """The header of a resumed run: its first environment, and in ``resumed_on`` all that differ from the first."""
     if stored is None:
         return header
     first, others = stored.header["environment"], stored.header.get("resumed_on", [])
@@ -110,14 +110,14 @@ class Training:
 
     def __init__(self, config: RunConfig, data: MultiTaskData):
         self.config, self.data = config, data
-        # Train metrics on as many images as the test set has: an unbiased look at a fraction of the cost. Kept, since a
-        # split that reads from disk keeps processes that read for it.
+        # Train metrics use as many images as the test set has: an unbiased estimate at a fraction of the cost. The
+        # splits are kept, since a split that reads from disk keeps its reading processes.
         self.looked_at = {"train": data.train.first(len(data.test)), "test": data.test}
         torch.manual_seed(config.seed)
         self.workload = get_workload(config.dataset)
         self.model = self.workload.make_model(**dict(config.model_options)).to(config.device)
         self.optimizer = make_optimizer(config, self.model)
-        # The running mean of the weights; its n-th member weighs 9/(n + 9), so that the start is forgotten.
+        # The running mean of the weights. From n = 2 on, step n enters with weight 9/(n + 9): the start is forgotten.
         self.average = AveragedModel(self.model, avg_fn=_average, use_buffers=True) if config.averaged else None
         decay_every = config.decay_every or config.epochs + 1
         self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, decay_every, gamma=0.5)
@@ -137,7 +137,7 @@ class Training:
             self.rows.append({"epoch": epoch, "diverged": True})
             return
         metrics = self.evaluate()
-        if None in metrics.values():  # the last step of the epoch went astray
+        if None in metrics.values():  # the last step of the epoch diverged
             self.rows.append({"epoch": epoch, "diverged": True})
             return
         row = {"epoch": epoch, "diverged": False, "seconds": round(seconds, 4), "lr": bound}
@@ -156,7 +156,7 @@ class Training:
             }
 
     def train_epoch(self, epoch: int) -> tuple[list[fastls.StepRecord], float]:
-        """All batches once, in an order that the seed and the epoch decide; seconds with the device synchronised."""
+        """All batches once, in an order set by seed and epoch; seconds are measured with the device synchronised."""
         config, train = self.config, self.data.train
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(1_000_003 * config.seed + epoch))
         self.model.train()
@@ -213,7 +213,7 @@ class Training:
 
 
 def _average(mean: torch.Tensor, new: torch.Tensor, count) -> torch.Tensor:
-    """The mean after one more step, of `count` before it."""
+    """The running mean after one more step; `count` steps came before."""
     return torch.lerp(mean, new, 9 / (float(count) + 10)) if mean.is_floating_point() else new
 
 
@@ -239,7 +239,7 @@ def summarize_steps(records: list[fastls.StepRecord], bound: float) -> dict:
 
 
 def rounded(value) -> float | None:
-    """Seven significant digits: what float32 losses carry. Not finite becomes None, since JSON has no NaN."""
+    """Seven significant digits, as many as float32 losses have. NaN and infinity become None: JSON has neither."""
     value = float(f"{float(value):.7g}")
     return value if np.isfinite(value) else None
 

@@ -1,4 +1,4 @@
-"""What is trained: a data set with its loader, the network for it, and what it is judged by."""
+"""Workloads: a data set with its loader, its network and its metrics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Workload:
     Attributes:
         load: ``load(n_train=, n_test=, source=, **data_options) -> MultiTaskData``.
         make_model: ``make_model(**model_options) -> MultiTaskModel``, initialised from torch's generator.
-        evaluate: metrics of a model on a split, in evaluation mode: ``loss_<task>`` and what else there is.
+        evaluate: metrics of a model on a split, in evaluation mode: ``loss_<task>`` and others.
     """
 
     load: Callable[..., MultiTaskData]
@@ -22,7 +22,7 @@ class Workload:
     evaluate: Callable[[MultiTaskModel, Split], dict[str, float]]
 
 
-# The imports wait, so that a small experiment does not load the libraries of a large one.
+# Imports inside the functions, so that a small experiment does not load the libraries of a large one.
 def _multimnist() -> Workload:
     from fastls.datasets.multimnist import load_multimnist
     from fastls.experiments.training.metrics.classification import evaluate_classifiers

@@ -1,1 +1,1 @@
-"""What notebook 06_bert_timing needs of its own."""
+"""Code of notebook 06_bert_timing alone."""

@@ -1,8 +1,8 @@
 """Claim 2: the larger the encoder beside the decoders, the more FBLS saves. Measured steps against counted passes.
 
-Two ways to change the encoder's share of the cost: its layers, with the decoders fixed, and the width of the decoders,
-with the encoder fixed. The prediction needs no timing of a method: one forward and one backward of the encoder and of a
-decoder are measured, and a method's step is the sum of the passes that it counted.
+The encoder's share of the cost changes in two ways: with its layers, for fixed decoders, and with the width of the
+decoders, for a fixed encoder. The prediction needs no timing of a method. One forward and one backward of the encoder
+and of a decoder are measured; the predicted time of a step is the sum over its counted passes.
 """
 
 from dataclasses import dataclass, replace
@@ -31,14 +31,14 @@ RIVALS = ("SGD", "BLS")
 
 @dataclass(frozen=True)
 class ShareTiming(Measurement):
-    """Steps over models of different shares: a row per model, round and method.
+    """Steps on models with different shares of the encoder: one row per model, round and method.
 
     A row holds the ``seconds`` of the method's step, its counted passes, and ``seconds_<pass>`` of one pass each,
     measured in the same round.
 
     Attributes:
-        layers: of the encoder, with decoders of the width `decoder_width`.
-        decoder_widths: with an encoder of the fewest of `layers`.
+        layers: numbers of layers of the encoder, with decoders of the width `decoder_width`.
+        decoder_widths: widths of the decoders, with an encoder of the fewest of `layers`.
         rounds: measured steps per model and method.
         lr: of SGD.
     """
@@ -57,7 +57,7 @@ class ShareTiming(Measurement):
 
     @property
     def models(self) -> list[tuple[str, int, int]]:
-        """What varies, layers, width of the decoders."""
+        """(what varies, layers, width of the decoders) of every model."""
         by_layers = [("layers", layers, self.decoder_width) for layers in self.layers]
         return by_layers + [("decoder_width", min(self.layers), width) for width in self.decoder_widths]
 
@@ -74,7 +74,7 @@ class ShareTiming(Measurement):
 
 
 def compare_shares(run: Run) -> pd.DataFrame:
-    """A row per model: the encoder's share of one forward and backward of the model, and FBLS / SGD and FBLS / BLS.
+    """One row per model: the encoder's share of one forward and backward, and the ratios FBLS / SGD and FBLS / BLS.
 
     Ratios are taken within a round. Measured ones are geometric means over the rounds, with ``low`` and ``high`` as the
     ends of their 95 % intervals; predicted ones are medians.
@@ -97,7 +97,7 @@ def compare_shares(run: Run) -> pd.DataFrame:
 
 
 def judge_shares(table: pd.DataFrame, data: str, rival: str) -> ClaimRow:
-    """Claim 2: FBLS saves more at the largest share than at the smallest: the logarithm of the quotient is below 0."""
+    """Claim 2: FBLS saves more at the largest share than at the smallest: the log of (large / small) is below 0."""
     small, large = (table.loc[table["share"].agg(which)] for which in ("idxmin", "idxmax"))
     n = int(table["n"].min())
     ends = [np.log(row[[f"FBLS / {rival}", f"low, {rival}", f"high, {rival}"]].astype(float)) for row in (large, small)]

@@ -1,4 +1,4 @@
-"""What the notebook of BERT tells beside Table 3: which SGD the paper timed, and whether the timed loop learns."""
+"""Results of the notebook of BERT beside Table 3: which SGD the paper timed, and whether the timed loop learns."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -14,11 +14,11 @@ PANELS = {"train_loss": "train loss", "test_loss": "dev loss", "pearson": "dev P
 
 
 def compare_readings(run: Run, printed: dict, tasks: int) -> pd.DataFrame:
-    """Both readings of the paper's SGD against its printed shares; a row per latent method and reading.
+    """Compare both readings of the paper's SGD with its printed shares; one row per latent method and reading.
 
-    ``counted`` is the ratio of encoder passes alone where a backward costs two forwards. Two ways to arrive at the
-    printed share instead: ``needed backward``, another cost of it in forwards (it cancels with a forward a task), and
-    ``needed overhead``, time in forwards that every method spends outside the encoder; below zero there is none.
+    ``counted`` is the ratio of encoder passes alone, if a backward costs two forwards. Two changes would give the
+    printed share instead. ``needed backward``: another cost of a backward, in forwards (none with T forwards, where it
+    cancels). ``needed overhead``: time, in forwards, that every method spends outside the encoder (none if negative).
     """
     seconds, latent_cost = seconds_by_round(run), 1 + 2
     table = []
@@ -45,7 +45,7 @@ def compare_readings(run: Run, printed: dict, tasks: int) -> pd.DataFrame:
 
 
 def describe_readings(readings: pd.DataFrame) -> list[str]:
-    """A sentence per latent method: the paper's share, ours under both readings, and which of them is nearer to it."""
+    """One sentence per latent method: the paper's share, ours for both readings, and which reading is nearer to it."""
     sentences = []
     for name, (shared, separate) in ((name, rows.to_dict("records")) for name, rows in readings.groupby("ratio")):
         ours = [f"{row['ours']:.2f} ({row['low']:.2f} to {row['high']:.2f})" for row in (shared, separate)]
@@ -77,12 +77,12 @@ def tabulate_learning(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_learning(frame: pd.DataFrame, answer: float, source: str) -> tuple[Figure, pd.DataFrame]:
-    """Losses and correlations by epoch, mean over seeds, a line a method and step; paler lines have smaller steps.
+    """Losses and correlations by epoch, mean over seeds, one line per method and step; paler lines: smaller steps.
 
     Args:
         frame: epochs of the runs, see `add_correlations`.
-        answer: dev loss of the best constant answer, a level.
-        source: what is printed below.
+        answer: dev loss of the best constant answer, drawn as a horizontal line.
+        source: text that is printed below.
     """
     table = frame[~frame["diverged"]].groupby(["label", "epoch"], sort=False)[list(PANELS)].mean()
     figure, axes = new_figure(len(PANELS), height=3.1)

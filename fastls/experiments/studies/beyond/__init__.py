@@ -1,1 +1,1 @@
-"""What notebook 07_beyond_the_paper needs of its own."""
+"""Code of notebook 07_beyond_the_paper alone."""

@@ -1,4 +1,4 @@
-"""Beyond the paper: which runs are compared, and how FBLS with the gain stands beside tuned constant steps."""
+"""Beyond the paper: the runs that are compared, and FBLS with the gain against tuned constant steps."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,16 +20,17 @@ from fastls.experiments.training.training import PASSES
 
 CONSTANT = ("EqualWeight", "MGDA-UB")
 SEARCHES = (GAIN, "FBLS")
-REPEATED = 2  # so many of the best constant steps are repeated with every seed
+REPEATED = 2  # number of the best constant steps that are repeated with every seed
 MARGIN = 0.03
 WITHIN = f"within {100 * MARGIN:.0f} %"
 MOST_COST = 1.10  # of a step, in steps of EqualWeight
 
 
 def run_comparisons(sweeps: Mapping[str, Sweep], store: RunStore, jobs: int) -> dict[str, list[Run]]:
-    """Constant steps of EqualWeight and MGDA-UB, FBLS with its bound, and FBLS with the gain, which has none to choose.
+    """Constant steps of EqualWeight and MGDA-UB, FBLS with its bound, and FBLS with the gain, which needs no bound.
 
-    Every constant step is run with the first seed; the `REPEATED` best of each method, by final test loss, with all.
+    Every constant step is run with the first seed. The `REPEATED` best of each method, by final test loss, are run with
+    all seeds.
     """
     runs = run_groups({name: _constant_steps(sweep) + _searches(sweep) for name, sweep in sweeps.items()}, store, jobs)
     again = run_groups({name: _repeat_best(sweep, runs[name]) for name, sweep in sweeps.items()}, store, jobs)
@@ -60,9 +61,9 @@ def compare_with_tuned(frame: pd.DataFrame) -> pd.DataFrame:
 
     A search that diverged with any seed does not hold.
 
-    The best step is that of the least mean of final test losses over all seeds, among the steps that have all seeds.
-    Errors, of classifications alone, are means at the same steps. A rival's best epoch, ``its best epoch``, is the
-    least mean over seeds that any epoch of that step had.
+    The best step has the smallest mean of final test losses over all seeds, among the steps that have all seeds.
+    Errors, which only classifications have, are means at the same steps. ``its best epoch`` is the smallest test loss,
+    mean over seeds, in any epoch of the rival's best step.
     """
     final = frame[frame["final"]]
     rows = []
@@ -98,9 +99,9 @@ def compare_with_tuned(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def time_searches(sweep: Sweep, steps: int, rounds: int) -> Timing:
-    """EqualWeight, MGDA-UB, and FBLS without and with the gain, timed in turn: some steps a round.
+    """EqualWeight, MGDA-UB, and FBLS without and with the gain, timed in turn: `steps` steps per round.
 
-    Constant steps take the smallest of the sweep, with which none diverges; their time does not depend on it.
+    Constant-step methods use the smallest step of the sweep, with which none diverges; the time does not depend on it.
     """
     few = replace(sweep.setting, n_train=steps * sweep.batch_size)
     methods = ("EqualWeight", "MGDA-UB", "FBLS", GAIN)
@@ -108,7 +109,7 @@ def time_searches(sweep: Sweep, steps: int, rounds: int) -> Timing:
 
 
 def compare_costs(run: Run) -> pd.DataFrame:
-    """A row a method: milliseconds a step, ratio to EqualWeight, trials and passes; and whether 1.10 is kept."""
+    """One row per method: milliseconds per step, ratio to EqualWeight, trials, passes; is the ratio at most 1.10?"""
     seconds, rows = seconds_by_round(run), pd.DataFrame(run.rows)
     counted = rows.groupby("method")[["trials", *PASSES]].mean().rename(columns=lambda name: name.replace("_", " "))
     table = []
@@ -122,7 +123,7 @@ def compare_costs(run: Run) -> pd.DataFrame:
 
 
 def find_tuned(final: pd.DataFrame, rival: str) -> tuple[float, pd.Series]:
-    """The best constant step of a rival, and its final test losses by seed; NaN where every step diverged."""
+    """The best constant step of a rival, and its final test losses by seed; NaN if every step diverged."""
     losses = final[final["variant"] == rival].pivot(index="seed", columns="lr", values="test_loss")
     means = losses.dropna(axis="columns").mean()
     if means.empty:
@@ -131,8 +132,8 @@ def find_tuned(final: pd.DataFrame, rival: str) -> tuple[float, pd.Series]:
 
 
 def judge_margin(ratio: float, low: float, high: float) -> str:
-    """ "holds" where the ratio's interval ends at most `MARGIN` above 1, "does not hold" where it begins above, else
-    "undecided", as with one seed, with the side that the mean is on; or why there is no ratio."""
+    """ "holds" if the ratio's interval ends at or below 1 + `MARGIN`, "does not hold" if it begins above. Otherwise, as
+    with one seed, "undecided" with the side of the mean, or with the reason why there is no ratio."""
     if math.isnan(ratio):
         return "undecided, every step of the rival diverged"
     if high <= 1 + MARGIN:
@@ -147,7 +148,7 @@ def sensitivity_runs(
 ) -> dict[str, list[RunConfig]]:
     """What is varied -> runs: bound or step size, β, batch size, scale of z, reduction, direction; with every seed.
 
-    EqualWeight has 0.1 where its step is not what is varied, FBLS its bound of 1.
+    If the step is not varied, EqualWeight has a step of 0.1 and FBLS its bound of 1.
     """
     runs = {"bound": [], "beta": [], "batch_size": [], "latent_scale": [], "loss": [], "direction": []}
     for seed in range(sweep.seeds):
@@ -169,7 +170,7 @@ def sensitivity_runs(
 
 
 def with_latent_scale(frame: pd.DataFrame) -> pd.DataFrame:
-    """With a column ``latent_scale``, 1 where the model has no such option."""
+    """The frame with a column ``latent_scale``, which is 1 for models without this option."""
     options = frame.get("model_options", pd.Series(index=frame.index, dtype=object))
     return frame.assign(
         latent_scale=[some.get("latent_scale", 1.0) if isinstance(some, dict) else 1.0 for some in options]
@@ -177,9 +178,9 @@ def with_latent_scale(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_spread(parts: dict[str, pd.DataFrame], columns: dict[str, str]) -> pd.DataFrame:
-    """Largest over smallest final test loss among the settings tried, a row a method, a column for what is varied.
+    """Largest over smallest final test loss among the settings tried; one row per method, one column per parameter.
 
-    Infinite where a run diverged, missing where there is one setting.
+    Infinite if a run diverged, missing if there is only one setting.
 
     Args:
         parts: what is varied -> epochs.

@@ -1,4 +1,4 @@
-"""Figures of notebook 07: searches without a bound beside tuned constant steps, and what they depend on."""
+"""Figures of notebook 07: searches without a bound beside tuned constant steps, and their sensitivity."""
 
 from collections.abc import Sequence
 
@@ -16,12 +16,12 @@ TITLES = {"multimnist": "MultiMNIST", "cifar10": "CIFAR-10"}
 def draw_against_steps(
     frames: dict[str, pd.DataFrame], answers: dict[str, float], source: str
 ) -> tuple[Figure, pd.DataFrame]:
-    """Final test loss over the constant step size, a panel a data set; searches, which have none to choose, as levels.
+    """Final test loss over the constant step size, one panel per data set; searches as horizontal lines.
 
     Args:
         frames: data set -> epochs of its runs.
-        answers: data set -> test loss of the best constant answer, a level too.
-        source: what is printed below.
+        answers: data set -> test loss of the best constant answer, also a horizontal line.
+        source: text that is printed below.
 
     Returns:
         The figure and the means and ranges that it shows.
@@ -78,7 +78,7 @@ def draw_curves(frames: dict[str, pd.DataFrame], source: str) -> tuple[Figure, p
 
 
 def draw_sensitivity(parts: dict[str, pd.DataFrame], source: str) -> tuple[Figure, pd.DataFrame]:
-    """Final test loss against what is varied: bound, β, batch size, scale of z; mean and range over seeds.
+    """Final test loss against bound, β, batch size and scale of z, each varied alone; mean and range over seeds.
 
     Args:
         parts: "bound", "beta", "batch_size", "latent_scale" -> epochs, with a column of that name ("lr" for "bound").
@@ -113,7 +113,7 @@ def draw_sensitivity(parts: dict[str, pd.DataFrame], source: str) -> tuple[Figur
 
 
 def draw_second_order(runs: dict[float, pd.DataFrame], source: str) -> tuple[Figure, pd.DataFrame]:
-    """Distance to the Pareto set over steps, a panel for every least singular value of A.
+    """Distance to the Pareto set over steps, one panel per smallest singular value of A.
 
     Args:
         runs: singular value -> `toy.follow_all` from one start, with a column ``distance``.
@@ -147,7 +147,7 @@ def draw_scalar_chain(table: pd.DataFrame, steps: int, source: str) -> tuple[Fig
 
 
 def _summarize(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Mean and range of the test loss over seeds, and how many there are; without what diverged with any seed."""
+    """Mean, range and number of seeds of the test loss; a group with any diverged seed is left out."""
     kept = frame.groupby(list(by))["test_loss"].transform(lambda losses: losses.notna().all())
     table = frame[kept.astype(bool)].groupby(list(by))["test_loss"].agg(mean="mean", low="min", high="max", n="count")
     return table.reset_index()

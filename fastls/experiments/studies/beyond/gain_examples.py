@@ -1,4 +1,4 @@
-"""What the gain of the encoder is good for and what it cannot see: two examples, and steps watched from outside.
+"""The use and the limits of the encoder's gain: an example, and measurements of single steps.
 
 The gain itself is `StepRecord.gain`, computed in `fastls.algorithms.multitask_optimizer`.
 """
@@ -35,15 +35,15 @@ class Square(torch.nn.Module):
 
 
 def follow_curved_encoder(steps: int, start: float = 1.0, bound: float = 1000.0) -> pd.DataFrame:
-    """L = z with z = θ²/2: in latent space a straight line, on which every step passes; in θ a parabola.
+    """L = z with z = θ²/2: in latent space L is a straight line, on which every step passes; in θ it is a parabola.
 
     Returns:
-        One row a step: ``theta`` before it, ``loss``, ``step_size``, ``accepted``, ``trials`` and ``gain`` = θ².
+        One row per step: ``theta`` before it, ``loss``, ``step_size``, ``accepted``, ``trials`` and ``gain`` = θ².
     """
     model = MultiTaskModel(Square(start), {"task": torch.nn.Identity()}, {"task": lambda z, _: z.sum()})
     search = Backtracking(growth=GROWTH)
     optimizer = FBLS(model, bound, line_search=search, match_gain=True)
-    optimizer.param_groups[0]["previous_step"] = 2.0  # a step of 2 throws θ to −θ
+    optimizer.param_groups[0]["previous_step"] = 2.0  # a step of 2 moves θ to −θ
     rows = []
     for step in range(steps):
         theta = model.encoder.theta.item()
@@ -63,11 +63,11 @@ def follow_curved_encoder(steps: int, start: float = 1.0, bound: float = 1000.0)
 
 
 def watch_steps(optimizer: FBLS, batches: Iterable, every: int) -> pd.DataFrame:
-    """Take a step on every batch and look at some of them from outside, with the passes that this costs.
+    """Take a step on every batch, and measure every `every`-th step, which costs extra passes.
 
     Returns:
-        One row a step looked at: ``step``; ``cosine`` of `measure_cosine`; ``gain`` and ``step_size``; ``fell``, the
-        share of tasks whose loss on the batch is lower after the whole step, the same dropout masks drawn again.
+        One row per measured step: ``step``; ``cosine`` of `measure_cosine`; ``gain`` and ``step_size``; ``fell``, the
+        share of tasks whose loss on the batch is lower after the whole step, with the same seed for dropout.
     """
     rows = []
     for step, (inputs, targets) in enumerate(batches):
@@ -97,8 +97,8 @@ class Watch(Measurement):
     """`watch_steps` of FBLS without and with the gain, with a column ``method``.
 
     Attributes:
-        steps: that each takes.
-        every: of how many steps one is looked at.
+        steps: number of steps of each method.
+        every: one of so many steps is measured.
     """
 
     name: ClassVar[str] = "watched"
@@ -133,7 +133,7 @@ class Watch(Measurement):
 def measure_cosine(optimizer: FBLS, inputs, targets) -> float:
     """cos ∠(J Jᵀ d_z, d_z) on a batch, by one JVP through the encoder: the share of z's move that is along d_z.
 
-    1 means that z goes where the trial was; the part of the move that no trial sees is √(1 − cos²) of it.
+    1 means that z moves in the direction of the trial. No trial sees the other part of the move, √(1 − cos²) of it.
     """
     model = optimizer.model
     batch = Evaluation(model, inputs, targets, replayable=True)

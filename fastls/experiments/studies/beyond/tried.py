@@ -1,7 +1,7 @@
-"""What was tried on the way and did not earn its place: stored runs of a change, beside the search that it changes.
+"""Changes of the searches that were tried and not kept: stored runs of each change, beside the unchanged search.
 
-The code of the changes is gone (git keeps it); their rows stay in ``data/runs``, and no run can be given them any more.
-Four kinds of configuration name a change: a field ``candidate``, the method "BlockFBLS", a growth of 2, and "AdamFBLS"
+The code of the changes was removed (git keeps it). Their rows stay in ``data/runs``; new runs of them cannot be made.
+Four kinds of configuration mark a change: a field ``candidate``, the method "BlockFBLS", a growth of 2, and "AdamFBLS"
 without the bound on its step.
 """
 
@@ -23,7 +23,7 @@ SETTING = ("dataset", "source", "n_train", "n_test", "batch_size", "device", "da
 
 
 def find_changes(config: dict) -> Iterator[tuple[str, str, dict]]:
-    """The changes that a stored configuration stands for: (search, change, configuration of the search without it)."""
+    """The changes in a stored configuration: (search, change, configuration of the search without the change)."""
     if "candidate" in config:
         plain = {name: value for name, value in config.items() if name != "candidate"}
         yield BLOCK if config["method"] == "BlockFBLS" else GAIN, config["candidate"], plain
@@ -54,11 +54,11 @@ def read_tried(store: RunStore, *searches: str) -> list[tuple[str, str, Run, Run
 
 
 def compare_tried(tried: list[tuple[str, str, Run, Run]]) -> pd.DataFrame:
-    """A row a data set, size and change: final test loss, its ratio to that without the change, trials, verdict.
+    """One row per data set, size and change: final test loss, ratio to the loss without the change, trials, verdict.
 
-    The ratio is a geometric mean over seeds with its 95 % t-interval, since some are a hundred times others; the lowest
-    comes first. "better" where the interval ends below 1, "worse" where it begins above or a run diverged, else
-    "undecided".
+    The ratio is a geometric mean over seeds with its 95 % t-interval, since some ratios are a hundred times others. The
+    lowest ratio comes first. "better" if the interval ends below 1, "worse" if it begins above 1 or a run diverged,
+    else "undecided".
     """
     pairs = pd.DataFrame(
         [
@@ -81,6 +81,6 @@ def compare_tried(tried: list[tuple[str, str, Run, Run]]) -> pd.DataFrame:
 
 
 def _end(run: Run) -> dict:
-    """Test loss in the last epoch, mean over tasks, NaN where the run diverged; and trials a step, over all epochs."""
+    """Test loss in the last epoch, mean over tasks, NaN if the run diverged; and trials per step, over all epochs."""
     frame = to_frame([run])
     return {"test_loss": frame["test_loss"].iloc[-1], "trials": frame.get("trials", pd.Series([np.nan])).mean()}

@@ -1,1 +1,1 @@
-"""What notebook 04_cifar10 needs of its own."""
+"""Code of notebook 04_cifar10 alone."""

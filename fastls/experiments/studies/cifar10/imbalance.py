@@ -1,11 +1,11 @@
-"""One-vs-rest tasks are lopsided: error, balanced error and ten-way accuracy, beside what a constant answer scores."""
+"""One-vs-rest tasks are imbalanced: error, balanced error and ten-way accuracy, beside those of a constant answer."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from fastls.experiments.reporting.style import line_style, new_figure, share_legend, sign, spread_markers, whole_epochs
 
-# Column -> title, and the score of the network that says "rest" to everything.
+# Column -> title, and the score of a network that always answers "rest".
 SCORES = {
     "test error": ("test error", 0.1),
     "balanced test error": ("balanced test error", 0.5),

@@ -1,4 +1,4 @@
-"""What a step costs against the number of tasks: the parameter-space methods grow with T, the latent ones hardly."""
+"""The cost of a step against the number of tasks T: parameter-space methods grow with T, latent ones hardly grow."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -19,7 +19,7 @@ from fastls.experiments.training.training import Training, load_data_of
 class TaskScaling(Measurement):
     """Single steps at several numbers of tasks, timed in turn: a row per T, round and method.
 
-    For each T the methods take one step a round on the same batch, each on a network of its own, after one to warm up.
+    For each T and round the methods take one step on the same batch, each on its own network, after one warm-up step.
 
     Attributes:
         tasks: numbers of tasks T, which loader and model take as the option ``tasks``.
@@ -36,7 +36,7 @@ class TaskScaling(Measurement):
         return {name: value for name, value in identity.items() if name != "n_train"}
 
     def load(self) -> MultiTaskData:
-        """One batch, whatever `n_train` is, with the targets of all tasks; a network takes those of its own."""
+        """One batch with the targets of all tasks, of which each network uses its own; `n_train` is ignored."""
         options = (*self.setting.data_options, ("tasks", max(self.tasks)))
         batch_size = self.setting.batch_size
         return load_data_of(replace(self.setting, n_train=batch_size, n_test=1, data_options=options))
@@ -54,7 +54,7 @@ class TaskScaling(Measurement):
 
 
 def draw_scaling(run: Run, source: str) -> tuple[Figure, pd.DataFrame]:
-    """Milliseconds a step against T, median with a band from the lowest to the highest round, and passes a step."""
+    """Milliseconds per step against T, median with a band from the lowest to the highest round; passes per step."""
     rows = pd.DataFrame(run.rows)
     rows["milliseconds"] = 1000 * rows["seconds"]
     rows["encoder passes"] = rows["encoder_forward"] + rows["encoder_backward"]
@@ -79,6 +79,6 @@ def draw_scaling(run: Run, source: str) -> tuple[Figure, pd.DataFrame]:
 
 
 def describe_growth(table: pd.DataFrame) -> dict[str, float]:
-    """Method -> time of a step at the largest T over that at the smallest, from the table of `draw_scaling`."""
+    """Method -> time of a step at the largest T over the time at the smallest T, from the table of `draw_scaling`."""
     times = table[("milliseconds", "median")].unstack("tasks")
     return (times[times.columns.max()] / times[times.columns.min()]).to_dict()

@@ -1,1 +1,1 @@
-"""What notebook 05_cityscapes needs of its own."""
+"""Code of notebook 05_cityscapes alone."""

@@ -1,4 +1,4 @@
-"""What a step on Cityscapes is made of: seconds of one pass, what they predict for each method, the decoders' share."""
+"""The cost of a step on Cityscapes: seconds of one pass, the prediction for each method, the decoders' share."""
 
 import pandas as pd
 
@@ -18,7 +18,7 @@ def compare_dense_costs(timing: Run, passes: Run, memory: Run, printed: dict, th
         printed, thesis: the paper's seconds and the thesis's shares, by method.
 
     Raises:
-        MixedDataError: times and passes of two machines.
+        MixedDataError: times and passes were measured on two machines.
     """
     machines = [
         f"{run.header['environment']['device']}, {run.header['environment']['threads']} threads"
@@ -38,14 +38,14 @@ def compare_dense_costs(timing: Run, passes: Run, memory: Run, printed: dict, th
 
 
 def _predict(timing: Run, passes: Run, names: list[str] | tuple[str, ...] = PASSES) -> pd.Series:
-    """Method -> seconds of these passes in a step: how many it counted, times the median of one."""
+    """Method -> seconds of these passes in a step: their counted number times the median seconds of one pass."""
     seconds = pd.DataFrame(passes.rows).median()
     counted = pd.DataFrame(timing.rows).groupby("method")[list(names)].mean()
     return sum(counted[name] * seconds[f"seconds_{name}"] for name in names)
 
 
 def find_trials(timing: Run, passes: Run, ratio: float) -> float:
-    """Trials a step at which the passes predict that FBLS takes `ratio` times as long as SGD; may be negative."""
+    """Trials per step at which FBLS is predicted to take `ratio` times as long as SGD; may be negative."""
     predicted = _predict(timing, passes)
     frame = pd.DataFrame(timing.rows)
     trials = frame[frame["method"] == "FBLS"]["trials"].mean()

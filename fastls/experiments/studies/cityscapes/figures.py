@@ -39,9 +39,9 @@ Maps = dict[str, np.ndarray]
 
 
 def draw_dense_curves(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.DataFrame]:
-    """Train losses above, test losses below, a column a task: SGD at each step, the best EqualWeight, the searches.
+    """Train losses above, test losses below, one column per task: SGD at each step, the best EqualWeight, searches.
 
-    Lines are means over seeds, bands span all seeds; a run that diverged counts up to the epoch before.
+    Lines are means over seeds, bands span all seeds; a diverged run counts up to the epoch before.
 
     Args:
         frame: epochs of runs, with columns ``train_loss_<task>`` and ``test_loss_<task>``.
@@ -114,10 +114,10 @@ def draw_scenes(scenes: list[Maps], source: str) -> tuple[Figure, pd.DataFrame]:
 
 
 def draw_predictions(scenes: list[Maps], source: str) -> tuple[Figure, pd.DataFrame]:
-    """A row an image: input, then truth and prediction of the three tasks.
+    """One row per image: input, then truth and prediction of the three tasks.
 
-    Offsets are shown where the truth has an instance: hue for the direction to its centre, strength of colour for the
-    distance. Disparities of a row share their scale.
+    Offsets are shown where the truth has an instance: the hue shows the direction to its centre, the strength of the
+    colour the distance. Disparities in a row share their scale.
     """
     use_style()
     figure, axes = plt.subplots(len(scenes), 7, figsize=(WIDTH, 0.75 * len(scenes) + 0.75), squeeze=False)
@@ -161,7 +161,7 @@ def colour_offsets(offsets: np.ndarray, farthest: float) -> np.ndarray:
 
 
 def _mean_error(maps: Maps, task: str) -> float:
-    """Share of wrong classes, or mean l1 error, over the pixels that have a target; NaN where none has."""
+    """Share of wrong classes, or mean l1 error, over the pixels that have a target; NaN if no pixel has one."""
     truth, predicted = maps[task], maps[f"predicted_{task}"]
     known = np.isfinite(truth)
     wrong = predicted != truth if task == "semantic" else np.abs(predicted - truth)

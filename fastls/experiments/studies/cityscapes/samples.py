@@ -17,18 +17,18 @@ from fastls.experiments.training.store import Run
 from fastls.experiments.training.training import Training, load_data_of
 from fastls.models.multitask import MultiTaskModel
 
-UNKNOWN = 255  # code of a value that is not known
+UNKNOWN = 255  # code of an unknown value
 
 
 @dataclass(frozen=True)
 class Predictions(Measurement):
-    """The first test images with truth and prediction, a row each; trains the network of a run once more, to its end.
+    """The first test images with truth and prediction, one row each; trains the network of a run once more.
 
     A row holds maps by name, packed by `pack`: "image" (3, H, W), "semantic", "instance" and "disparity", and the
     last three again as ``predicted_<task>``. A run that diverges has the predictions of its last finite parameters.
 
     Attributes:
-        setting: the run, of which seed and sizes decide all.
+        setting: the configuration of the run.
         count: number of images.
     """
 
@@ -84,7 +84,7 @@ def pack(values: np.ndarray, name: str) -> dict:
 
 
 def unpack(packed: dict) -> np.ndarray:
-    """What `pack` was given, up to half a code, as float64."""
+    """The values given to `pack`, up to half a code, as float64."""
     codes = np.frombuffer(zlib.decompress(base64.b64decode(packed["pixels"])), np.uint8).reshape(packed["shape"])
     values = packed["low"] + codes / (UNKNOWN - 1) * (packed["high"] - packed["low"])
     return np.where(codes == UNKNOWN, np.nan, values)

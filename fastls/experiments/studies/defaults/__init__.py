@@ -1,1 +1,1 @@
-"""Notebook 08: what people train with, each at its one setting, beside the search that has no number to choose."""
+"""Notebook 08: the usual optimizers, each at its default setting, beside AdamFBLS, which has no number to choose."""

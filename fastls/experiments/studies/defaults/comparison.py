@@ -1,4 +1,4 @@
-"""Default against default: which runs are compared, how they are ranked, and where the seeds decide."""
+"""Default against default: the runs that are compared, their ranking, and the comparisons that the seeds decide."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,13 +16,13 @@ from fastls.experiments.training.optimizers.rivals import RIVALS
 from fastls.experiments.training.store import Run
 from fastls.experiments.training.sweeps import DEFAULTS, Sweep, default_run, gain_run
 
-AVERAGED = ", averaged"  # ends the name of a method that is judged by the running mean of its weights
+AVERAGED = ", averaged"  # end of a method's name if the running mean of its weights is evaluated
 OURS = ("AdamFBLS", f"AdamFBLS{AVERAGED}", "FBLS+gain")
 TIMED = ("EqualWeight", "AdamW", "AdamFBLS")
 
 
 def default_runs(sweep: Sweep) -> list[RunConfig]:
-    """Every method at its one setting, with the running mean of its weights beside them; and FBLS+gain, without."""
+    """Every method at its one setting, also with the running mean of its weights; and FBLS+gain, without this mean."""
     return [
         run
         for seed in range(sweep.seeds)
@@ -31,9 +31,9 @@ def default_runs(sweep: Sweep) -> list[RunConfig]:
 
 
 def to_entries(runs: Sequence[Run]) -> pd.DataFrame:
-    """`to_frame`, with every epoch a second time where the mean of the weights was evaluated, as "..., averaged".
+    """`to_frame`, with a second row "..., averaged" for every epoch that also evaluated the mean of the weights.
 
-    ``pearson`` is the mean of Pearson's correlations on the test set where there are any.
+    ``pearson`` is the mean of Pearson's correlations on the test set, if there are any.
     """
     frame = to_frame(runs)
     averaged = frame[frame["averaged"].fillna(False).astype(bool)].copy()
@@ -46,7 +46,7 @@ def to_entries(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def gather_ends(entries: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """A row for each data set, method and seed: test loss, test error and Pearson at the end of training.
+    """One row per data set, method and seed: test loss, test error and Pearson at the end of training.
 
     Args:
         entries: data set -> `to_entries` of its runs.
@@ -56,13 +56,13 @@ def gather_ends(entries: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def rank(ends: pd.DataFrame) -> pd.DataFrame:
-    """A row a method, the least worst ratio first: its test losses over those of the best rival on each data set.
+    """One row per method: ratios of its test losses to the best rival's on each data set; smallest worst ratio first.
 
-    The best rival of a data set is the one of least mean, with or without averaging. A method that diverged with any
-    seed has no mean there, and its worst ratio is infinite.
+    The best rival of a data set has the smallest mean, with or without averaging. A method that diverged with any seed
+    has no mean on this data set, and its worst ratio is infinite.
 
     Args:
-        ends: as `gather_ends` has them.
+        ends: the table of `gather_ends`.
 
     Returns:
         Columns "method", "worst ratio", "geometric mean", the mean test loss on each data set, and "n", of seeds.
@@ -100,10 +100,10 @@ def detail(ends: pd.DataFrame) -> pd.DataFrame:
 
 
 def judge(ends: pd.DataFrame) -> pd.DataFrame:
-    """Each of ours against each rival: is the test loss lower, as a geometric mean over the data sets?
+    """Each of our methods against each rival: is the test loss lower, as a geometric mean over the data sets?
 
-    The logarithm of the ratio is averaged over the data sets, seed by seed; the interval is Student's over seeds, and p
-    is corrected within each of ours by Holm's method. What diverged with any seed lost.
+    The logarithm of the ratio is averaged over the data sets, seed by seed. The interval is Student's, over seeds. For
+    each of our methods, Holm's method corrects p. A method that diverged with any seed lost.
 
     Returns:
         Columns "method", "rival", "ratio", "low", "high", "n", "p" and "test loss": "lower", "higher" or "undecided".
@@ -120,7 +120,7 @@ def judge(ends: pd.DataFrame) -> pd.DataFrame:
 
 
 def _compare(ours: pd.DataFrame, rival: pd.DataFrame) -> dict:
-    """Ratio, interval, n, p and verdict of two tables of losses, a row a seed and a column a data set."""
+    """Ratio, interval, n, p and verdict of two tables of losses: one row per seed, one column per data set."""
     lost, won = bool(ours.isna().any(axis=None)), bool(rival.isna().any(axis=None))
     ratios = np.exp(np.log(ours / rival).mean(axis=1, skipna=False))
     if lost or won:
@@ -133,13 +133,13 @@ def _compare(ours: pd.DataFrame, rival: pd.DataFrame) -> dict:
 
 
 def time_defaults(sweep: Sweep, steps: int, rounds: int) -> Timing:
-    """Equal weights with SGD and with AdamW, and AdamFBLS: some steps of each a round, in turn."""
+    """Equal weights with SGD and with AdamW, and AdamFBLS: `steps` steps of each per round, in turn."""
     few = replace(sweep.setting, n_train=steps * sweep.batch_size)
     return Timing(few, rounds, TIMED, min(sweep.step_sizes), sweep.epochs)
 
 
 def compare_costs(run: Run) -> pd.DataFrame:
-    """A row a method: milliseconds a step, its ratio to AdamW's with the 95 % interval, and trials a step."""
+    """One row per method: milliseconds per step, their ratio to AdamW's with 95 % interval, and trials per step."""
     seconds, rows = seconds_by_round(run), pd.DataFrame(run.rows)
     table = []
     for method in TIMED:

@@ -9,7 +9,7 @@ from fastls.experiments.training.sweeps import DEFAULTS
 
 
 def draw_curves(entries: dict[str, pd.DataFrame], source: str) -> tuple[Figure, pd.DataFrame]:
-    """Test loss over epochs, a column a data set: of the weights above, of the running mean of the weights below.
+    """Test loss over epochs, one column per data set: weights above, running mean of the weights below.
 
     Lines are means over seeds, bands their range.
 

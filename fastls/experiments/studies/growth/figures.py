@@ -1,4 +1,4 @@
-"""The figure and the table of a `Growth`, and the targets that it decides."""
+"""The figure and the table of a `Growth`, and the ratios that its targets judge."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -30,7 +30,7 @@ STYLES = {
 
 
 def draw_growth(run: Run) -> Figure:
-    """Time over that of plain PyTorch above and peak memory below, a column for what grows; all axes logarithmic."""
+    """Above: time over plain PyTorch's; below: peak memory. One column per growing size; all axes are logarithmic."""
     rows = with_ratios(run)
     varied = list(dict.fromkeys(rows["varied"]))
     use_style()
@@ -55,9 +55,9 @@ def draw_growth(run: Run) -> Figure:
 
 
 def with_ratios(run: Run) -> pd.DataFrame:
-    """The rows, with ``ratio``: the time of a step over that of plain PyTorch of the same size and round.
+    """The rows, with ``ratio``: the time of a step over plain PyTorch's at the same size and round.
 
-    Methods take turns, sizes do not: a machine that slows down in between changes milliseconds, but no ratio.
+    Methods take turns, sizes do not: a machine that slows down between sizes changes milliseconds, but no ratio.
     """
     rows = pd.DataFrame(run.rows)
     at = ["varied", "tasks", "blocks", "width", "batch", "round"]
@@ -66,12 +66,12 @@ def with_ratios(run: Run) -> pd.DataFrame:
 
 
 def name_series(varied: str, rows: pd.DataFrame) -> str:
-    """What grows, and at which T."""
+    """The growing size and, unless it is T itself, the value of T."""
     return LABELS[varied] if varied == "tasks" else f"{LABELS[varied]}, T = {rows['tasks'].iloc[0]}"
 
 
 def describe(run: Run) -> str:
-    """Where the numbers come from."""
+    """Model, limits and provenance of the numbers."""
     batch, most = run.config["batch_size"], run.config["peer_at_most"]
     model = f"ResNet, z of {LATENT} numbers, linear decoders where nothing else is said"
     limits = f"batch {batch} where it does not grow; {PEER} up to T × batch = {most:,}"
@@ -79,10 +79,10 @@ def describe(run: Run) -> str:
 
 
 def tabulate_growth(run: Run) -> pd.DataFrame:
-    """A row per series and method: times over plain PyTorch's at the smallest and largest size, and how they grow.
+    """One row per series and method: times over plain PyTorch's at the smallest and largest size, and their growth.
 
-    ``slope`` is that of the logarithm of the ratio against the logarithm of the size, round by round, with its
-    interval; ``slope of memory`` that of peak memory itself.
+    ``slope`` is the slope of log(ratio) against log(size), round by round, with its interval; ``slope of memory`` is
+    the slope of log(peak memory).
     """
     rows, table = with_ratios(run), []
     for name, part in rows.groupby("varied", sort=False):
@@ -106,7 +106,7 @@ def _slope(sizes, values) -> float:
 
 
 def compare_at_most_tasks(run: Run) -> list[tuple[str, tuple, float]]:
-    """FBLS and its warm start over EqualWeight at the largest T, for every batch there.
+    """FBLS and its warm start over EqualWeight at the largest T, for every batch size measured there.
 
     Returns:
         Name, ratio of times with its interval and n, ratio of peak memory.

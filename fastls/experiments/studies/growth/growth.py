@@ -1,7 +1,7 @@
-"""Steps of growing models, on random inputs: what a task, a deeper encoder, a wider decoder, a larger batch adds.
+"""Steps of growing models, on random inputs: the cost of more tasks, deeper encoders, wider decoders, larger batches.
 
-One size of a ResNet grows at a time; beside it, two networks of other kinds at one size. The methods step in turn on
-the same batch, each with a network of its own.
+One size of a ResNet grows at a time; beside it, two networks of other kinds are measured at one size. The methods step
+in turn on the same batch, each with its own network.
 """
 
 import copy
@@ -28,13 +28,13 @@ PLAIN, WARM, PEER = "plain PyTorch", "FBLS, warm start", "TorchJD MGDA"
 
 @dataclass(frozen=True)
 class Growth:
-    """What grows, how far, and how often it is measured.
+    """The sizes that grow, and the number of rounds in which they are measured.
 
     Attributes:
-        series: what varies -> the sizes.
+        series: pairs of the name of what varies and the sizes.
         side: of the square images, pixels.
-        rounds: measured steps a method and size, after one to warm up.
-        peer_at_most: T times batch of the largest size that TorchJD is timed at, since it keeps T gradients.
+        rounds: measured steps per method and size, after one warm-up step.
+        peer_at_most: largest T times batch at which TorchJD is timed, since it keeps T gradients.
         device: "cpu" or "cuda".
     """
 
@@ -46,13 +46,13 @@ class Growth:
 
     @property
     def identity(self) -> dict:
-        """What the key is made of."""
+        """The values from which the key is made."""
         series = {name: [_describe(size) for size in sizes] for name, sizes in self.series}
         base = {"batch_size": self.series[0][1][0].batch}
         return {"kind": "growth", **vars(self), "series": series, "methods": list(METHODS), "lr": LR} | base
 
     def execute(self, store: RunStore) -> Run:
-        """The stored run: a row per series, size, method and round, with ``ms``, ``trials`` and ``peak_mb``."""
+        """The stored run: one row per series, size, method and round, with ``ms``, ``trials`` and ``peak_mb``."""
         return store.get_or_make("growth", self.identity, self._measure)
 
     def _measure(self) -> tuple[dict, list[dict]]:
@@ -87,7 +87,7 @@ class Growth:
 
 
 def _describe(size: Size) -> dict:
-    """Without the network where it is the ResNet: the first run was measured when there was no other."""
+    """The fields of a size, without ``network`` for the ResNet: the first run was measured when there was no other."""
     return changed(asdict(size), {"network": "ResNet"})
 
 
@@ -129,7 +129,7 @@ METHODS = {
 
 
 def make_growth(size: str, device: str) -> Growth:
-    """What `bench` measures at one of its sizes, "laptop", "gpu" or "tiny"."""
+    """The growing ResNets of `bench` at one of its sizes, "laptop", "gpu" or "tiny"."""
     if size == "tiny":
         series = {"tasks": [Size(t, 1, 0, 2) for t in (1, 2)], "batch": [Size(2, 1, 0, batch) for batch in (2, 4)]}
         return _freeze(series, 32, 2, 4, device)
@@ -146,7 +146,7 @@ def make_growth(size: str, device: str) -> Growth:
 
 
 def make_networks(size: str, device: str) -> Growth:
-    """The other networks of `bench` at one of its sizes; TorchJD is timed by `make_growth` alone."""
+    """The other networks of `bench` at one of its sizes; TorchJD is timed only on those of `make_growth`."""
     if size == "tiny":
         return _freeze({"network": [Size(2, 2, 0, 2, "MTAN"), Size(4, 2, 0, 2, "small BERT")]}, 32, 2, 0, device)
     batch, rounds = (16, 10) if size == "laptop" else (64, 20)

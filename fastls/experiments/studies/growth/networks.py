@@ -10,9 +10,9 @@ from torchvision.models.resnet import BasicBlock, ResNet
 import fastls
 from fastls.models.bert import VOCABULARY, bert
 
-LATENT = 512  # numbers of z, a sample, of the ResNet
+LATENT = 512  # numbers in z per sample, of the ResNet
 CHANNELS = (64, 128, 256, 512)  # of the stages of a ResNet
-# The keys of stored runs hold a network's name and no more: another network needs another name.
+# The keys of stored runs hold only a network's name: a changed network needs another name.
 TOKENS = 32  # of a text
 
 
@@ -46,23 +46,23 @@ def make_problem(size: Size, side: int, device: str) -> tuple[fastls.MultiTaskMo
 
 
 def _resnet(size: Size, tasks: tuple[str, ...], side: int) -> tuple[fastls.MultiTaskModel, Tensor]:
-    """A decoder for each of T binary targets, as for the attributes of CelebA; z is one vector a sample."""
+    """A decoder for each of T binary targets, as for the attributes of CelebA; z is one vector per sample."""
     encoder = ResNet(BasicBlock, [size.blocks] * 4)
     encoder.fc = nn.Identity()
     return _classify(encoder, {task: make_decoder(size.width) for task in tasks}), _images(size, side)
 
 
 def _mtan(size: Size, tasks: tuple[str, ...], side: int) -> tuple[fastls.MultiTaskModel, Tensor]:
-    """Attention over all stages of a ResNet: z is eight feature maps, and every decoder a network of its own.
+    """Attention over all stages of a ResNet: z is eight feature maps, and every decoder is a network itself.
 
     Source: Liu, Johns and Davison (2019), "End-to-End Multi-Task Learning with Attention",
-    https://arxiv.org/abs/1803.10704; here the layers that pass attention on belong to a task, and targets are binary.
+    https://arxiv.org/abs/1803.10704. Here each task has its own layers between the stages, and targets are binary.
     """
     return _classify(Stages(size.blocks), {task: Attention() for task in tasks}), _images(size, side)
 
 
 def _small_bert(size: Size, tasks: tuple[str, ...], side: int) -> tuple[fastls.MultiTaskModel, dict]:
-    """BERT of 4 layers × 256: a small encoder that is far more than its decoders all the same."""
+    """BERT of 4 layers × 256: a small encoder, but still far larger than its decoders."""
     model = bert(tasks, layers=4, width=256, decoder_width=256)
     ids = torch.randint(VOCABULARY, (size.batch, TOKENS))
     return model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -72,7 +72,7 @@ NETWORKS = {"ResNet": _resnet, "MTAN": _mtan, "small BERT": _small_bert}
 
 
 class Stages(nn.Module):
-    """A ResNet that returns what the first block of each stage gives, and what its last block gives."""
+    """A ResNet that returns the output of the first block and of the last block of each stage."""
 
     def __init__(self, blocks: int):
         super().__init__()
@@ -94,7 +94,7 @@ class Attention(nn.Module):
 
     def __init__(self):
         super().__init__()
-        seen = (CHANNELS[0], *(2 * channels for channels in CHANNELS[1:]))  # what the stage before passes on, too
+        seen = (CHANNELS[0], *(2 * channels for channels in CHANNELS[1:]))  # plus the channels from the stage before
         self.masks = nn.ModuleList(
             nn.Sequential(
                 *(nn.Conv2d(before, channels // 4, 1), nn.BatchNorm2d(channels // 4), nn.ReLU()),

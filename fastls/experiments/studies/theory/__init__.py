@@ -1,1 +1,1 @@
-"""What notebook 01_theory needs of its own."""
+"""Code of notebook 01_theory alone."""

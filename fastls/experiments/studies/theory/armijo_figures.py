@@ -1,4 +1,4 @@
-"""The Armijo rule, drawn: where one function lies under its line, and where several do."""
+"""Figures of the Armijo rule: where one function lies under its line, and where several functions do."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from fastls.algorithms.line_search import Backtracking, Slopes, satisfies_armijo
 from fastls.experiments.reporting.planes import COMMON, TASK_STYLES
 from fastls.experiments.reporting.style import WIDTH, share_legend, sign, use_style
 
-POINTS = 2001  # of the grid on which accepted steps are looked for
+POINTS = 2001  # of the grid of step sizes that are tested
 
 
 @dataclass(frozen=True)
 class Cut:
-    """One or two losses along a direction: what a line search sees.
+    """One or two losses along a direction, as a line search sees them.
 
     Attributes:
         title: of the panel.
@@ -35,10 +35,10 @@ class Cut:
 
 
 def accepted_intervals(cut: Cut, beta: float) -> pd.DataFrame:
-    """Where each loss lies under its Armijo line, and where all do, on a grid over [0, lr_ub].
+    """Where each loss lies under its Armijo line, and where all losses do, on a grid over [0, lr_ub].
 
     Returns:
-        A row an interval: ``task`` ("1", "2", "all"; of one loss only "all"), ``low``, ``high``.
+        One row per interval: ``task`` ("1", "2", "all"; with one loss only "all"), ``low``, ``high``.
 
     Example:
         >>> cut = Cut("L = (1 − η)²", lambda eta: torch.tensor([(1 - eta) ** 2]), torch.tensor([2.0]), lr_ub=4.0)
@@ -102,7 +102,7 @@ def _draw_losses(panel, cut: Cut, beta: float) -> None:
 
 
 def _draw_trials(panel, cut: Cut, trials: list[float]) -> None:
-    """The points that backtracking tries, numbered; the last is the one that it takes."""
+    """The trials of backtracking, numbered; backtracking takes the last one."""
     for k, eta in enumerate(trials, 1):
         losses = cut.phi(eta)
         marker = "o" if k == len(trials) else "x"
@@ -114,7 +114,7 @@ def _draw_trials(panel, cut: Cut, trials: list[float]) -> None:
 
 
 def _draw_accepted(strip, table: pd.DataFrame) -> None:
-    """The accepted steps as bars: of each loss, where there are several, and of all."""
+    """The accepted steps as bars: for each loss, if there are several, and for all losses together."""
     names = list(dict.fromkeys(table["task"]))
     for place, task in enumerate(reversed(names)):
         colour = COMMON if task == "all" else TASK_STYLES[int(task) - 1]["color"]

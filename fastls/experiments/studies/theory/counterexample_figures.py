@@ -1,4 +1,4 @@
-"""What the latent test misses, drawn: the gain of the encoder, and descent lost between z and θ."""
+"""Figures of what the latent test misses: the gain of the encoder, and descent that is lost between z and θ."""
 
 import math
 
@@ -29,7 +29,7 @@ def draw_gain_sweep(table: pd.DataFrame, steps: int, source: str) -> tuple[Figur
 
     Args:
         table: of `counterexamples.sweep_scalar_chain`.
-        steps: that it took.
+        steps: number of steps in that table.
         source: provenance.
     """
     figure, (left, right) = new_figure(2, height=3.2)
@@ -54,7 +54,7 @@ def draw_gain_sweep(table: pd.DataFrame, steps: int, source: str) -> tuple[Figur
 
 
 def draw_lost_descent(gradients: Tensor, encoder: Tensor, source: str) -> tuple[Figure, pd.DataFrame]:
-    r"""A direction of common descent in z that is none in θ: both planes, and the losses along the step.
+    r"""A common descent direction in z that is not one in θ: both planes, and the losses along the step.
 
     The losses are L_t = ½‖z + g_t‖² with z = Aθ, seen from θ = 0, where ∂L_t/∂z = g_t.
 
@@ -112,7 +112,7 @@ def _draw_plane(panel, gradients: Tensor, direction: Tensor, names: tuple[str, s
 
 
 def draw_lost_share(draws: pd.DataFrame, source: str) -> tuple[Figure, pd.DataFrame]:
-    """Random encoders: which lost a task's descent, under the bound that no encoder can break, and how often.
+    """Random encoders: the draws that lost a task's descent, the bound that no draw can break, and the lost share.
 
     Args:
         draws: of `counterexamples.sample_lost_descent`.

@@ -1,6 +1,6 @@
-r"""Where the latent test of FBLS says nothing about the step: the gain of the encoder, and descent lost on the way.
+r"""Cases where the latent test of FBLS says nothing about the step: the gain of the encoder, and lost descent.
 
-A step along d_z in latent space becomes −η J Jᵀ d_z once it has gone through the encoder's parameters, J = ∂z/∂θ_sh.
+The test assumes that z moves by −η d_z. The step in the encoder's parameters moves z by −η J Jᵀ d_z, J = ∂z/∂θ_sh.
 The factor J Jᵀ, which equation (5) of the paper drops, stretches the step and turns it.
 """
 
@@ -27,11 +27,11 @@ def sweep_scalar_chain(factors: Sequence[float], steps: int, methods: Iterable[s
 
     Args:
         factors: values of c.
-        steps: of each method.
+        steps: number of steps of each method.
         methods: names of `METHODS`.
 
     Returns:
-        One row for each c and method: ``c``, ``method``, ``loss`` after the last step (infinite where it overflowed),
+        One row for each c and method: ``c``, ``method``, ``loss`` after the last step (infinite if it overflowed),
         ``step_size`` and ``gain`` of the first step (NaN for BLS, which has none).
 
     Example:
@@ -62,7 +62,7 @@ def follow_shrinking_decrease(steps: int) -> pd.DataFrame:
     the thesis.
 
     Returns:
-        One row a step from 0 to `steps`: ``η`` that leads on, ``θ``, ``loss``.
+        One row per k from 0 to `steps`: ``θ`` and ``loss`` after k steps, and ``η`` of the next step.
 
     Example:
         >>> follow_shrinking_decrease(2)["θ"].tolist()
@@ -91,14 +91,14 @@ def smallest_safe_cosine(condition):
 
 
 def true_slopes(gradients: Tensor, jacobian: Tensor) -> Tensor:
-    r"""⟨∂L_t/∂θ_sh, d_sh⟩ = g_tᵀ J Jᵀ d_z for the MGDA direction of the latent gradients: what a step really does.
+    r"""⟨∂L_t/∂θ_sh, d_sh⟩ = g_tᵀ J Jᵀ d_z for the MGDA direction of the latent gradients: the true slopes of a step.
 
     Args:
         gradients: (T, k), g_t = ∂L_t/∂z.
         jacobian: (k, P), ∂z/∂θ_sh.
 
     Returns:
-        (T,); a negative entry is a task whose loss grows, however small the step.
+        (T,); a negative entry belongs to a task whose loss grows, however small the step is.
 
     Example:
         >>> gradients = torch.tensor([[1.0, 1.0], [1.0, -3.0]])           # MGDA: d_z = (1, 0), slopes 1 and 1
@@ -116,11 +116,11 @@ def sample_lost_descent(latent: int, widths: Sequence[int], tasks: int, draws: i
         latent: k, the size of z.
         widths: numbers of encoder parameters P, each at least k.
         tasks: T; the latent gradients are Gaussian.
-        draws: pairs of gradients and a Gaussian Jacobian for each width.
-        seed: decides all of them.
+        draws: number of draws of gradients and a Gaussian Jacobian, for each width.
+        seed: of all draws.
 
     Returns:
-        One row a draw: ``parameters``, ``condition`` of J Jᵀ, ``cosine`` (the smallest between a g_t and d_z) and
+        One row per draw: ``parameters``, ``condition`` of J Jᵀ, ``cosine`` (the smallest between a g_t and d_z) and
         ``lost``, whether the loss of some task grows along the step.
 
     Raises:

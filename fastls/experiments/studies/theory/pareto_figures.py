@@ -1,4 +1,4 @@
-"""Figures of the theory: what they draw is computed by the code that trains the networks.
+"""Figures of the theory, computed with the code that trains the networks.
 
 Every function returns the figure and the table that it draws, so that tests look at numbers.
 """
@@ -29,7 +29,7 @@ RULE_STYLES = {  # direction rule -> colour, hatch of its bars, where its name s
 
 
 def draw_parabolas(theta: Tensor, losses: Tensor, front: Tensor, source: str) -> tuple[Figure, pd.DataFrame]:
-    """Two losses of one parameter, beside the plane of the two losses, with the points that none dominates.
+    """Two losses of one parameter, beside the plane of the two losses, with the points that no other dominates.
 
     Args:
         theta: (n,), increasing.
@@ -65,7 +65,7 @@ def draw_stationarity(
         source: provenance.
 
     Returns:
-        The figure, and a row a point: its gradients, stationarity gap, and the cone's angles in degrees (NaN: empty).
+        The figure, and one row per point: gradients, stationarity gap, and the cone's angles in degrees (NaN: empty).
     """
     figure, axes = new_figure(1 + len(points), height=3.4)
     _draw_landscape(axes[0], losses, pareto_set, points)
@@ -92,7 +92,7 @@ def _draw_landscape(panel, losses, pareto_set: Tensor, points: dict[str, Tensor]
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
     values = losses(grid)
     top = values.max().item()
-    values = round_values(values, top)  # a level line is closed, or not, by the last digit of a value
+    values = round_values(values, top)  # the last digit of a value can decide whether a level line is closed
     levels = round_values(np.linspace(0.15, math.sqrt(top), 9) ** 2, top)
     for t, style in enumerate(TASK_STYLES):
         options = {"colors": [style["color"]], "linestyles": style["linestyle"], "linewidths": 0.7}
@@ -130,7 +130,7 @@ def draw_directions(gradients: Tensor, source: str) -> tuple[Figure, pd.DataFram
         source: provenance.
 
     Returns:
-        The figure, and a row a rule: weights, length of d, slopes ⟨g_t, d⟩ and angles between g_t and d in degrees.
+        The figure, and one row per rule: weights, length of d, slopes ⟨g_t, d⟩, angles between g_t and d in degrees.
     """
     gramian = compute_gramian(gradients)
     rows = []
@@ -153,7 +153,7 @@ def draw_directions(gradients: Tensor, source: str) -> tuple[Figure, pd.DataFram
 
 
 def _draw_vectors(panel, gradients: Tensor, table: pd.DataFrame) -> None:
-    """Gradients, their convex hull, the four directions, and the cone of those that lower both when subtracted."""
+    """Gradients, their convex hull, the four directions d, and the cone of all d for which −d lowers both losses."""
     reach = 1.25 * float(np.abs(np.vstack([gradients, table[["d_1", "d_2"]]])).max())
     cone = descent_cone(-gradients)  # d itself, which is subtracted, must lie here
     if cone:

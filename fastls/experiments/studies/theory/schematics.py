@@ -1,4 +1,4 @@
-"""Figures 1 and 2 of the paper, drawn by code: hard parameter sharing, and what each line search runs in a trial."""
+"""Figures 1 and 2 of the paper, drawn by code: what each line search runs in a trial, and hard parameter sharing."""
 
 import pandas as pd
 import seaborn as sns
@@ -8,8 +8,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Polygon
 from fastls.experiments.reporting.style import new_figure, sign
 
 _PALETTE = sns.color_palette("colorblind")
-SHARED = _PALETTE[0]  # what belongs to all tasks
-OWN = (_PALETTE[1], _PALETTE[2], _PALETTE[4])  # what belongs to one
+SHARED = _PALETTE[0]  # of the parts that belong to all tasks
+OWN = (_PALETTE[1], _PALETTE[2], _PALETTE[4])  # of the parts that belong to one task
 INK = "0.15"
 ONCE, EVERY_TRIAL = "once", "every trial"
 

@@ -1,1 +1,1 @@
-"""What notebook 02_toy_quadratics needs of its own."""
+"""Code of notebook 02_toy_quadratics alone."""

@@ -23,7 +23,7 @@ from fastls.experiments.reporting.style import (
 from fastls.experiments.studies.toy.toy import THETA, TOLERANCE, Toy, losses_at, weigh_passes
 
 _COLOURS = sns.color_palette("colorblind")
-# of a task: pale, beside trajectories that have the strong colours
+# of a task: pale colours, since the trajectories have the strong ones
 CONTOUR_STYLES = [(_COLOURS[0], "solid"), (_COLOURS[4], "dashed"), (_COLOURS[5], "dotted")]
 SEARCH_STYLES = {
     "Backtracking": {"color": _COLOURS[0], "linestyle": "-", "marker": "o"},
@@ -38,7 +38,7 @@ OUTCOMES = {
     "refused": {"marker": "X", "color": _COLOURS[3]},
     "diverged": {"marker": "^", "color": _COLOURS[3]},
 }
-START_COLOURS = ("black", *sns.color_palette("dark")[1:4])  # of the runs from one start each
+START_COLOURS = ("black", *sns.color_palette("dark")[1:4])  # one colour per start
 GAP_LABEL = "stationarity gap"
 
 
@@ -90,7 +90,7 @@ def draw_problem(
     Args:
         toy: the problem, of two tasks.
         sample: (n, 2) losses.
-        on_front: (n,) which of them no other dominates.
+        on_front: (n,) mask of the points that no other point of the sample dominates.
         x, y: range of θ on the left.
         caption: printed below.
     """
@@ -112,7 +112,7 @@ def draw_problem(
 def draw_trajectories(
     toy: Toy, frame: pd.DataFrame, x: tuple[float, float], y: tuple[float, float], caption: str
 ) -> tuple[Figure, pd.DataFrame]:
-    """A panel for each method (row) and direction (column) of `frame`, every run over the contours, a colour each."""
+    """One panel per method (row) and direction (column) of `frame`, with all runs over the contours, in colours."""
     methods, directions = frame["method"].unique(), frame["direction"].unique()
     figure, axes = _new_grid(len(methods), len(directions), height=2.4 * len(methods) + 0.6, sharex=True, sharey=True)
     for row, method in zip(axes, methods, strict=True):
@@ -135,7 +135,7 @@ def draw_trajectories(
 def draw_convergence(frame: pd.DataFrame, caption: str) -> tuple[Figure, pd.DataFrame]:
     """Gap (top) and distance to the Pareto set (bottom) against steps, encoder passes and decoder passes.
 
-    One line a label; `frame` holds one run of each, with a column ``distance``.
+    One line per label; `frame` holds one run of each label, with a column ``distance``.
     """
     table = frame.assign(encoder=weigh_passes(frame, "encoder"), decoder=weigh_passes(frame, "decoder"))
     figure, axes = _new_grid(2, 3, height=5, sharey="row", sharex="col")
@@ -155,7 +155,7 @@ def draw_convergence(frame: pd.DataFrame, caption: str) -> tuple[Figure, pd.Data
 
 
 def _draw_sweep(panel, table: pd.DataFrame, column: str) -> None:
-    """`column` against the swept value, a line a label; crosses at the top where some start did not arrive."""
+    """`column` against the swept value, one line per label; a cross at the top if some start did not arrive."""
     for i, (label, rows) in enumerate(table.groupby("label", sort=False)):
         style = line_style(label)
         panel.plot(rows["value"], rows[column], label=label, **style)
@@ -174,7 +174,7 @@ def draw_search_parameters(
     """Step size and trials along one run of each label; then steps and encoder passes against each parameter.
 
     Args:
-        along: rows of one run a label.
+        along: rows of one run per label.
         swept: name of the parameter, as its axis shows it -> table of `sweep`.
         caption: printed below.
     """
@@ -203,7 +203,7 @@ def draw_gain(
 
     Args:
         by_scale, by_ratio: tables of `sweep` over σ₁ and σ₂/σ₁.
-        limits: scales between which the points of the Pareto set turn from attracting FBLS to repelling it.
+        limits: scales; between them, one point of the Pareto set after another begins to repel FBLS.
         rates: rows of `local_rates` with a column ``ratio``.
         caption: printed below.
     """
@@ -236,11 +236,11 @@ def draw_gain(
 
 
 def draw_searches(frame: pd.DataFrame, table: pd.DataFrame, caption: str) -> tuple[Figure, pd.DataFrame]:
-    """Gap against steps and passes for every line search, BLS above FBLS; then the whole cost to the gap.
+    """Gap against steps and passes for every line search, BLS above FBLS; then the total cost to reach the gap.
 
     Args:
         frame: one run of each ``method`` and ``search``.
-        table: passes to the gap, by method and search: a row each, columns ``encoder passes`` and ``decoder passes``.
+        table: one row per method and search: ``encoder passes`` and ``decoder passes`` needed to reach the gap.
         caption: printed below.
     """
     ratios = np.logspace(-3, 1, 41)  # price of a pass through all decoders, in passes through the encoder
@@ -269,7 +269,7 @@ def draw_searches(frame: pd.DataFrame, table: pd.DataFrame, caption: str) -> tup
 def draw_nonconvex(
     toy: Toy, frame: pd.DataFrame, x: tuple[float, float], y: tuple[float, float], caption: str
 ) -> tuple[Figure, pd.DataFrame]:
-    """Runs over the contours, in loss space beside the front, and their gaps; a colour a label."""
+    """Runs over the contours, in loss space beside the front, and their gaps; one colour per label."""
     front = losses_at(toy, toy.to_theta(toy.pareto_z)).numpy()
     figure, axes = new_figure(3, height=3.8)
     _draw_plane(axes[0], toy, x, y)

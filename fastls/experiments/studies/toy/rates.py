@@ -1,7 +1,7 @@
-"""How fast FBLS closes in on the Pareto set of the toy problem, or leaves it: to first order, and by experiment.
+"""How fast FBLS approaches the Pareto set of the toy problem, or leaves it: to first order, and by experiment.
 
-Where the paper's proof needs the step that was tested, the encoder takes another one. Here is what follows from that
-beside the Pareto set of two quadratics, where all can be written down.
+The paper's proof needs the step that was tested, but the encoder takes another step. This module computes the
+consequence near the Pareto set of two quadratics, in closed form.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from fastls.models.quadratic import pareto_set
 def local_rates(
     weights: Sequence[float], scale: float = 1.0, ratio: float = RATIO, beta: float = 0.1, lr_ub: float = 1.0
 ) -> pd.DataFrame:
-    r"""By which factor a step of FBLS multiplies the stationarity gap beside the Pareto set of `two_quadratics`.
+    r"""The factor by which a step of FBLS multiplies the stationarity gap near the Pareto set of `two_quadratics`.
 
     On the set g_1 and g_2 are opposite. At a small distance δ from it the MGDA direction is, to first order,
-    d_z = v vᵀH δ, with v the unit normal of the gradients and H = Σ α_t H_t. The test passes where
-    η ≤ 2 (1 − β) / max_t vᵀH_t v, and the step δ ← δ − η A Aᵀ d_z multiplies vᵀHδ by 1 − ημ, μ = vᵀH A Aᵀ v: FBLS
-    closes in where 0 < ημ < 2. For H = hI, μ is h times the gain vᵀA Aᵀ v.
+    d_z = v vᵀH δ, with v the unit normal of the gradients and H = Σ α_t H_t. The test passes if
+    η ≤ 2 (1 − β) / max_t vᵀH_t v. The step δ ← δ − η A Aᵀ d_z multiplies vᵀHδ by 1 − ημ, μ = vᵀH A Aᵀ v: FBLS
+    approaches the set if 0 < ημ < 2. For H = hI, μ is h times the gain vᵀA Aᵀ v.
 
     Args:
         weights: α_1 of the points, strictly between 0 and 1.
@@ -30,7 +30,7 @@ def local_rates(
         beta, lr_ub: of FBLS; γ = 1/2.
 
     Returns:
-        A row a point: ``weight``, ``z_1``, ``z_2``, ``v_1``, ``v_2``, ``gain``, ``step_size`` η and ``factor`` 1 − ημ.
+        By point: ``weight``, ``z_1``, ``z_2``, ``v_1``, ``v_2``, ``gain``, ``step_size`` η and ``factor`` 1 − ημ.
     """
     first = torch.tensor(weights, dtype=torch.float64)
     share = torch.stack([first, 1 - first], dim=1)
@@ -49,12 +49,12 @@ def local_rates(
 
 
 def limit_scales(rates: pd.DataFrame) -> pd.Series:
-    """For every point of `local_rates` at scale 1 the scale beyond which it repels FBLS: s² ημ = 2."""
+    """For every point of `local_rates` at scale 1: the scale s beyond which the point repels FBLS, s² ημ = 2."""
     return np.sqrt(2 / (1 - rates["factor"]))
 
 
 def measure_rates(rates: pd.DataFrame, scale: float = 1.0, ratio: float = RATIO, offset: float = 1e-4) -> list[float]:
-    """What `local_rates` predicts as ``|factor|``, measured: by how much one step of FBLS multiplies the gap.
+    """The factor by which one step of FBLS multiplies the gap, measured; `local_rates` predicts it as ``|factor|``.
 
     Args:
         rates: of `local_rates`, for the same encoder and the default β, γ and lr_ub.

@@ -1,6 +1,6 @@
 """Newton's method for two objectives, in the parameters and in latent space: for the toy problems.
 
-On a network J = ∂z/∂θ_sh is not at hand; J⁺d_z is then solved by conjugate gradients, a JVP and a VJP an iteration.
+On a network J = ∂z/∂θ_sh is too large to form; conjugate gradients can find J⁺d_z, with a JVP and a VJP an iteration.
 """
 
 import torch
@@ -38,7 +38,7 @@ def newton_weights(gradients: Tensor, hessians: Tensor) -> Tensor:
     def slope(first: float) -> float:
         """m_1 − m_2 at d = −H_α⁻¹ g_α, m_t = g_tᵀd + ½ dᵀH_t d: minus the derivative by α_1, which falls as α_1 grows.
 
-        Its root is known to rounding, where a search for the least value would know half the digits.
+        Its root is found up to rounding; a search for the smallest value would find only half of the digits.
         """
         alpha = gradients.new_tensor([first, 1 - first])
         d = -torch.linalg.solve(torch.tensordot(alpha, hessians, dims=1), alpha @ gradients)
@@ -60,12 +60,12 @@ class NewtonMOO(MultiTaskOptimizer):
     .. math:: L_t(θ + ηd) ≤ L_t(θ) − ηβ · ½ g_αᵀ H_α⁻¹ g_α \text{ for both } t.
 
     With ``latent=True`` all of this is done in z: d_z from ∂L_t/∂z and ∂²L_t/∂z², trials by the decoders alone at
-    z + ηd_z, and θ ← θ + ηJ⁺d_z, J = ∂z/∂θ: the Gauss-Newton step of Σ α_t L_t, which leaves the curvature of the
-    encoder out, where J has full row rank. For a linear encoder of full row rank z goes where the trial was.
+    z + ηd_z, and θ ← θ + ηJ⁺d_z, J = ∂z/∂θ. If J has full row rank, this is the Gauss-Newton step of Σ α_t L_t, which
+    ignores the curvature of the encoder. If the encoder is linear too, z moves exactly to the point of the trial.
 
     Args:
         model: of `fastls.models.quadratic`, with two strictly convex tasks.
-        latent: whether in z.
+        latent: whether to work in z.
         beta: β in (0, 1).
 
     Example:
@@ -85,7 +85,7 @@ class NewtonMOO(MultiTaskOptimizer):
         self.line_search = Backtracking(beta)
 
     def step(self, inputs, targets: dict) -> StepRecord:
-        """One step; `inputs` and `targets` are None, as for all toy problems."""
+        """One step; `inputs` is None and `targets` has None for each task, as for all toy problems."""
         encoder, theta = self.model.encoder, self.model.encoder.theta.detach().clone()
 
         def encode(point: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Toy problems in two parameters, and what the optimizers do on them, step by step.
+"""Toy problems in two parameters, and runs of the optimizers on them, step by step.
 
-z = Aθ with A = Q diag(σ₁, σ₂), so that the encoder's gain (σ₁) and conditioning (σ₂/σ₁) are dials. Starts are given
-in z: the same losses whatever the encoder. All measurements here are of the package's own optimizers.
+z = Aθ with A = Q diag(σ₁, σ₂): σ₁ sets the encoder's gain, σ₂/σ₁ its conditioning. Starts are given in z, so the
+losses at the start do not depend on the encoder. All runs use the optimizers of the package itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ DIVERGED = 1e6  # a loss beyond which a run is given up
 BACKWARD = 2  # a backward pass costs about as much as two forward passes
 THETA = ["theta_1", "theta_2"]
 PASSES = [field.name for field in fields(Passes)]
-LR = 0.4  # of the methods without a search; PCGrad, whose weights add up to two or more, bears little more
+LR = 0.4  # of methods without a search; larger steps diverge soon with PCGrad, whose weights add up to two or more
 OPTIMIZERS = {
     "EqualWeight": partial(EqualWeight, lr=LR),
     "SGD": partial(SGD, lr=LR),
@@ -42,7 +42,7 @@ CURVATURES = torch.tensor(
     [[[4.0, 0.0], [0.0, 0.5]], [[0.5, 0.0], [0.0, 2.0]], [[1.0, -0.5], [-0.5, 1.0]]], dtype=torch.float64
 )
 STARTS = ((-2.0, 2.5), (2.0, 2.2), (-0.6, -2.0), (2.4, -1.2))  # in z
-RATIO = 0.6  # σ₂/σ₁ where nothing else is said
+RATIO = 0.6  # default of σ₂/σ₁
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Toy:
     Attributes:
         encoder: A, (2, 2), invertible.
         make: ``make(encoder=A, start=θ)`` builds the model.
-        pareto_z: (n, 2) points of the Pareto set in z, in order along a curve; where the set is an area, its boundary,
+        pareto_z: (n, 2) points of the Pareto set in z, in order along a curve; if the set is an area, its boundary,
             with the first point repeated at the end.
     """
 
@@ -65,7 +65,7 @@ class Toy:
         return torch.linalg.solve(self.encoder, z.T).T
 
     def model(self, start_z: Sequence[float]) -> MultiTaskModel:
-        """The model with θ where ``z = Aθ`` is `start_z`."""
+        """The model, with θ such that ``z = Aθ`` is `start_z`."""
         start = torch.tensor([start_z], dtype=torch.float64)
         return self.make(encoder=self.encoder, start=self.to_theta(start)[0])
 
@@ -120,7 +120,7 @@ def losses_at(toy: Toy, theta: Tensor) -> Tensor:
 def distance_to_pareto_set(toy: Toy, theta: Tensor) -> Tensor:
     """(n,) Euclidean distances of the rows of θ to the polygon through `Toy.pareto_z`; zero in an area.
 
-    The polygon leaves the true curve by about 1e-7 with two quadratics, by up to 1e-5 with three.
+    The polygon differs from the true curve by about 1e-7 with two quadratics, by up to 1e-5 with three.
     """
     curve = toy.to_theta(toy.pareto_z)
     start, along = curve[:-1], curve.diff(dim=0)  # (m, 2)
@@ -140,23 +140,23 @@ def get_theta(frame: pd.DataFrame) -> Tensor:
 
 
 def follow(toy: Toy, method: str, start_z: Sequence[float], steps: int, **options) -> pd.DataFrame:
-    r"""A row before the first step and one after each, until the gap is below `TOLERANCE` or nothing more will come.
+    r"""One row before the first step and one after each step, until the gap is below `TOLERANCE` or the run ends.
 
     Args:
         toy: the problem.
         method: one of `OPTIMIZERS` or `SECOND_ORDER`.
         start_z: where z starts.
-        steps: the most to take.
+        steps: the largest number of steps.
         **options: of the optimizer; without ``lr`` the methods without a search take `LR`.
 
     Returns:
-        Columns ``step``; where it led: ``theta_1``, ``theta_2``, ``loss_1`` to ``loss_T``, ``gap`` (in θ); of that
-        step: ``step_size`` and the ``bound`` (``lr``) on it, ``trials``, ``accepted``, ``gain``; the passes of all
-        steps so far; and ``outcome``, the same in all rows: "arrived", "refused" (the search failed, and without noise
-        it would for ever), "diverged" or "out of steps".
+        Columns ``step``; after this step: ``theta_1``, ``theta_2``, ``loss_1`` to ``loss_T``, ``gap`` (in θ); of this
+        step: ``step_size`` and its ``bound`` (``lr``), ``trials``, ``accepted``, ``gain``; the passes of all steps so
+        far; and ``outcome``, the same in all rows: "arrived", "refused" (the search failed; without noise it would fail
+        again in every step), "diverged" or "out of steps".
 
     Raises:
-        ValueError: an unknown method, or what the optimizer says of its options.
+        ValueError: an unknown method, or options that the optimizer refuses.
 
     Example:
         >>> run = follow(two_quadratics(), "BLS", (2.0, 2.0), steps=100)
@@ -173,7 +173,7 @@ def follow(toy: Toy, method: str, start_z: Sequence[float], steps: int, **option
     start = {"step_size": np.nan, "bound": optimizer.lr, "trials": 0, "accepted": True, "gain": np.nan}
     rows = [_look(model) | start | passes]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # the order of PCGrad's projections is drawn where there are three tasks
+        torch.manual_seed(0)  # with three tasks PCGrad draws the order of its projections
         while not (outcome := _outcome(rows[-1])) and len(rows) <= steps:
             record = optimizer.step(None, targets)
             passes = {name: count + getattr(record.passes, name) for name, count in passes.items()}
@@ -184,7 +184,7 @@ def follow(toy: Toy, method: str, start_z: Sequence[float], steps: int, **option
 
 
 def _look(model: MultiTaskModel) -> dict[str, float]:
-    """θ, the losses and the stationarity gap in θ, where the model stands."""
+    """The model's current θ, losses and stationarity gap in θ."""
     theta = model.encoder.theta
     z = model.encoder(None)
     losses = [model.losses[task](model.decoders[task](z), None) for task in model.tasks]
@@ -197,7 +197,7 @@ def _look(model: MultiTaskModel) -> dict[str, float]:
 
 
 def _outcome(row: dict) -> str:
-    """How a run has ended, or "" where it goes on."""
+    """How a run has ended, or "" if it goes on."""
     if row["gap"] <= TOLERANCE:
         return "arrived"
     if not row["accepted"]:
@@ -220,21 +220,21 @@ def follow_all(
 
 
 def same_options(methods: Sequence[str], **options) -> dict[str, tuple[str, dict]]:
-    """Runs for `follow_all`, one a method, labelled by its name."""
+    """Runs for `follow_all`, one per method, labelled by its name."""
     return {method: (method, options) for method in methods}
 
 
 def sweep(values: Sequence[float], follow_at: Callable[[float], pd.DataFrame]) -> pd.DataFrame:
-    """`summarize` of ``follow_at(value)`` for every value: a row a ``value`` and ``label``."""
+    """`summarize` of ``follow_at(value)`` for every value: one row per ``value`` and ``label``."""
     return pd.concat({value: summarize(follow_at(value)) for value in values}, names=["value"]).reset_index()
 
 
 def summarize(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a label: how many starts arrived, and medians over the starts of what that took.
+    """One row per label: how many starts arrived, and the medians over the starts of their steps, trials and passes.
 
-    A start that does not arrive counts as infinitely many steps; a median that is infinite is left out (NaN). ``encoder
-    passes`` and ``decoder passes`` are those of `weigh_passes`. ``largest gap`` is the worst that was left; ``at
-    bound`` and ``loss rose`` are shares of all steps: as long as the bound, and with some loss larger after it.
+    A start that does not arrive counts as infinitely many steps; an infinite median is left out (NaN). ``encoder
+    passes`` and ``decoder passes`` are those of `weigh_passes`. ``largest gap`` is the largest final gap. ``at bound``
+    and ``loss rose`` are shares of all steps: steps as long as the bound, and steps after which some loss was larger.
     """
     runs = frame.groupby(["label", "start"], sort=False)
     spent = runs["step"].max().to_frame("steps")

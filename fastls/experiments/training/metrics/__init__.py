@@ -1,1 +1,1 @@
-"""What a data set is judged by: functions of a model and a split, one file a kind of task."""
+"""The metrics of a data set: functions of a model and a split, one file per kind of task."""

@@ -1,4 +1,4 @@
-"""Classification with one label a task, as in MultiMNIST."""
+"""Classification with one label per task, as in MultiMNIST."""
 
 import torch
 

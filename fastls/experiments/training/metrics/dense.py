@@ -1,4 +1,4 @@
-"""Dense tasks, as in Cityscapes: a class, the way to an instance's centre and a disparity for every pixel."""
+"""Dense tasks, as in Cityscapes: a class, the offset to an instance's centre and a disparity for every pixel."""
 
 import torch
 from torch import Tensor
@@ -20,9 +20,9 @@ def evaluate_dense(model: MultiTaskModel, split: Split) -> dict[str, float]:
         split: its batches have the targets of these losses.
 
     Returns:
-        ``loss_<task>``, a mean over all pixels of the split that have a target, zero where none has (for "instance"
+        ``loss_<task>``, a mean over all pixels of the split that have a target, or zero if none has (for "instance"
         and "disparity" the l1 error in pixels); ``error_semantic``, 1 − the share of pixels whose class is right;
-        ``miou``, over the classes that occur in labels or predictions, as the official evaluation has it.
+        ``miou``, over the classes that occur in labels or predictions, as in the official evaluation.
     """
     model.eval()
     device = next(model.parameters()).device

@@ -1,4 +1,4 @@
-"""Binary tasks with one logit each, as CIFAR-10's one-vs-rest tasks, nine tenths of whose images are "rest"."""
+"""Binary tasks with one logit each. In CIFAR-10's one-vs-rest tasks, nine tenths of the images are "rest"."""
 
 import torch
 
@@ -10,11 +10,11 @@ BATCH = 1000
 
 @torch.no_grad()
 def evaluate_one_vs_rest(model: MultiTaskModel, split: Split) -> dict[str, float]:
-    """Loss, error and balanced error by task, in evaluation mode; ten-way accuracy where the tasks part the images.
+    """Loss, error and balanced error by task, in evaluation mode; ten-way accuracy if the tasks are ten classes.
 
-    ``error_cat`` is 1 − accuracy at logit 0, ``balanced_error_cat`` 1 − mean over both answers of the share found, so
-    that always saying "rest" scores ½. ``ten_way_accuracy`` takes the task of the largest logit as the class; it is
-    there where every image belongs to exactly one of ten tasks.
+    ``error_cat`` is 1 − accuracy at logit 0. ``balanced_error_cat`` is 1 − the mean accuracy of the two classes, so
+    always answering "rest" scores ½. ``ten_way_accuracy`` takes the task of the largest logit as the class; it is
+    computed if every image belongs to exactly one of ten tasks.
 
     Args:
         model: its decoders return logits (B,).
@@ -35,7 +35,7 @@ def evaluate_one_vs_rest(model: MultiTaskModel, split: Split) -> dict[str, float
 
 
 def _predict(model: MultiTaskModel, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and targets of all examples, a row a task: one encoder pass a batch."""
+    """Logits and targets of all examples, one row per task; one encoder pass per batch."""
     model.eval()
     logits, targets = [], []
     for inputs, batch_targets in split.batches(torch.arange(len(split)), BATCH, training=False):

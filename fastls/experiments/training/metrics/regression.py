@@ -1,4 +1,4 @@
-"""Regression of one number a task, as in STS-B."""
+"""Regression of one number per task, as in STS-B."""
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ def evaluate_regressors(model: MultiTaskModel, split: Split) -> dict[str, float]
 
 
 def correlations(predicted: np.ndarray, true: np.ndarray) -> tuple[float, float]:
-    """Pearson's and Spearman's; zero where either is constant: it tells nothing about the other.
+    """Pearson's and Spearman's correlation; zero if either argument is constant, where neither is defined.
 
     Example:
         >>> correlations(np.array([1.0, 2.0, 4.0]), np.array([0.0, 1.0, 2.0]))[1]

@@ -1,1 +1,1 @@
-"""Which optimizer a method is: the table `methods`, and the optimizers that are not of `fastls.algorithms`."""
+"""The optimizer of each method: the table in `methods`, and the optimizers from outside of `fastls.algorithms`."""

@@ -1,4 +1,4 @@
-"""What people train with: optimizers of other libraries, at their defaults, on the mean of the losses."""
+"""The usual optimizers, from other libraries, at their defaults, on the mean of the losses."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ def _schedule_free(parameters: Iterable[Tensor], lr: float) -> torch.optim.Optim
     return AdamWScheduleFree(parameters, lr)
 
 
-# Method -> its optimizer, and the learning rate that its authors give as the default.
+# Method -> its optimizer, and its authors' default learning rate.
 RIVALS: dict[str, tuple[Callable, float]] = {
     "AdamW": (_adamw, 1e-3),
     "NAdam": (_nadam, 2e-3),
@@ -41,7 +41,7 @@ RIVALS: dict[str, tuple[Callable, float]] = {
 
 @contextmanager
 def evaluation_weights(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """The weights that an optimizer wants to be judged by: Schedule-Free trains at others than it is evaluated at."""
+    """Inside: the weights for evaluation. Schedule-Free evaluates other weights than those at which it trains."""
     inner = getattr(optimizer, "inner", None)
     switches = hasattr(inner, "eval")
     if switches:
@@ -75,7 +75,7 @@ class Rival(EqualWeight):
         for parameter, gradient in zip(parameters, direction, strict=True):
             parameter.grad = gradient
         for group in self.inner.param_groups:
-            group["lr"] = step_size  # which a scheduler may have changed
+            group["lr"] = step_size  # a scheduler may have changed it
         self.inner.step()
         self.inner.zero_grad()
 

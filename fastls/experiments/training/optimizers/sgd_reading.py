@@ -1,8 +1,8 @@
-"""The other reading of the paper's SGD: a forward of the encoder for every task, not one that all tasks share.
+"""The other reading of the paper's SGD: one encoder forward for every task, not one that all tasks share.
 
-The paper does not say which it timed. A loop that computes each task's loss from the input and calls backward on it
-runs the encoder forward T times; `fastls.SGD` keeps the encoder's graph and runs it once. Both take the same step, but
-batch normalisation would count the batch T times here.
+The paper does not say which version it timed. A loop that computes each task's loss from the input, and calls backward
+on it, runs the encoder forward T times. `fastls.SGD` keeps the encoder's graph and runs the encoder once. Both take the
+same step, but here batch normalisation counts the batch T times.
 """
 
 import torch
@@ -16,10 +16,10 @@ from fastls.models.multitask import MultiTaskModel
 
 
 class SeparateForwards(ParameterSpace):
-    """g_t = ∂L_t/∂θ_sh, each through a graph of its own."""
+    """g_t = ∂L_t/∂θ_sh, each through its own graph."""
 
     def gradients(self, evaluation: Evaluation) -> Tensor:
-        """(T, P): T backwards through the encoder and, after the first, a forward before each."""
+        """(T, P): T backwards through the encoder, with a new forward before each backward but the first."""
         tasks = len(evaluation.losses)
         for t in range(tasks):
             latent = [of_leaf[t] for of_leaf in evaluation.latent_gradients]
@@ -40,7 +40,7 @@ class ReplayableConstantStep(ConstantStep):
 
 
 class SGDSeparateForwards(CommonDirectionOptimizer):
-    """`fastls.SGD`, at a cost of T encoder forwards a step.
+    """`fastls.SGD`, at a cost of T encoder forwards per step.
 
     Args:
         model, lr, direction: as for `fastls.SGD`.

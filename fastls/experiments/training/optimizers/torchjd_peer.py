@@ -43,7 +43,7 @@ class TorchJDMGDA(MultiTaskOptimizer):
         losses = [head(z, inputs, targets[task]) for task, head in model.heads.items()]
         encoder, *decoders = ([*group["params"]] for group in self.param_groups)
         self.inner.zero_grad()
-        self.inner.param_groups[0]["lr"] = self.lr  # which a scheduler may have changed
+        self.inner.param_groups[0]["lr"] = self.lr  # a scheduler may have changed it
         mtl_backward(losses, features=z, tasks_params=decoders, shared_params=encoder)
         weights = jac_to_grad(encoder, self.aggregator)
         self.inner.step()
