@@ -10,7 +10,7 @@ import fastls
 PACKAGE = Path(fastls.__file__).parent
 EXPERIMENTS = {"algorithms", "models", "datasets", "environment", "paths", "fastls"}
 MAY_IMPORT = {
-    "algorithms": {"algorithms", "models.multitask", "models.latent", "models.trial_state"},
+    "algorithms": {"algorithms", "models.multitask", "models.latent", "models.parts", "models.trial_state"},
     "models": {"models"},
     "datasets": {"datasets", "paths"},
     "experiments": {"experiments", *EXPERIMENTS},

@@ -1,5 +1,7 @@
 """FBLS along Adam's step: a search in latent space with no number to choose."""
 
+from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor
 
@@ -28,11 +30,28 @@ def polyak_step(losses: Tensor, slopes: Slopes) -> float:
     return float(torch.where(losses >= 0, losses / total, torch.inf).min())
 
 
+@dataclass(frozen=True)
 class BoundedBacktracking(Backtracking):
-    """`Backtracking` whose first trial is at most `polyak_step`: no step is predicted to decrease a loss below zero."""
+    """`Backtracking` that knows the rounding of the losses, and whose first trial is at most `polyak_step`.
+
+    The bound: no step is predicted to decrease a loss below zero. Where the rounding of a loss hides the decrease that
+    the test asks for, the loss may not rise by more than this rounding. Else a search that begins at 1e-6 would never
+    begin in bfloat16, or where losses are large.
+
+    Attributes:
+        rounding: of a loss, relative to it; 0 for exact losses.
+    """
+
+    rounding: float = 0.0
 
     def _search(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float) -> SearchResult:
-        return super()._search(phi, losses, slopes, min(lr_ub, polyak_step(losses, slopes)), previous)
+        hidden = self.rounding * losses.double().abs()  # (T,), what rounding hides of a loss
+
+        def see(eta: float) -> Tensor:
+            too_short = eta * self.beta * slopes.total.double() < hidden
+            return phi(eta).to(hidden) - torch.where(too_short, hidden, 0)
+
+        return super()._search(see, losses, slopes, min(lr_ub, polyak_step(losses, slopes)), previous)
 
 
 class AdamFBLS(CommonDirectionOptimizer):
@@ -81,6 +100,8 @@ class AdamFBLS(CommonDirectionOptimizer):
     def __init__(self, model: MultiTaskModel, direction: str | Direction = "mgda"):
         search = BoundedBacktracking(BETA, floor=FLOOR, growth=GROWTH)
         super().__init__(model, GUARD, direction, LatentSpace(), search, previous_step=FIRST_STEP / GROWTH)
+        for group in self.param_groups:
+            group["metric"] = "adam"  # other methods refuse this state, whose `lr` is a guard
 
     def _follow(self, batch: Evaluation, direction: Tensor, weights: Tensor, active: Tensor, slopes: Slopes):
         """Search with the decoders along P⁻¹g, then move along P⁻¹m."""
@@ -100,6 +121,7 @@ class AdamFBLS(CommonDirectionOptimizer):
         rho, own = gain.cpu().nan_to_num(), products[1:].cpu()
         slopes = Slopes(own, rho * slopes.shared)
         previous = self.param_groups[0]["previous_step"]
+        self.line_search = replace(self.line_search, rounding=batch.rounding)
         result = self._search(batch, rho.to(direction) * direction, active, slopes)
         if result.accepted and result.step_size:
             self._move(moves, result.step_size)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from fastls.algorithms.directions import Direction, get_direction, is_stationary, weigh
-from fastls.algorithms.evaluation.checks import check_parts, check_paths, compare_trial_at_zero
+from fastls.algorithms.evaluation.checks import check_paths, compare_trial_at_zero
 from fastls.algorithms.line_search import Backtracking, LineSearch, SearchResult, Slopes
 from fastls.algorithms.spaces import Evaluation, LatentSpace, Space, Trials, check_finite, squared_norm
 from fastls.models.multitask import MultiTaskModel
+from fastls.models.parts import check_parts
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class LatentStep:
     batch: Evaluation
     found: CommonDirection
     versions: list[int]
+    accumulated: bool
 
 
 @torch.enable_grad()
@@ -106,9 +108,10 @@ def latent_backward(
         >>> found.weights.shape
         torch.Size([2])
     """
-    first = "paths" not in model.looked_at
+    first = "paths" not in getattr(model, "looked_at", ())
     if first:
         check_parts(model)
+    accumulated = any(parameter.grad is not None and bool(parameter.grad.any()) for parameter in model.parameters())
     batch = Evaluation(model, inputs, targets, replayable=True, z=z, spread=True)
     if first:
         check_paths(batch)
@@ -120,7 +123,8 @@ def latent_backward(
                 parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad + gradient
         gain = _backward(batch, found.direction)
     slopes, weights = found.slopes.total.to(batch.losses.device), found.weights.to(batch.losses.device)
-    return LatentStep(batch.losses, weights, slopes, found.stationary, gain, batch, found, _versions(batch))
+    seen = (batch.losses, weights, slopes, found.stationary, gain)
+    return LatentStep(*seen, batch, found, _versions(batch), accumulated)
 
 
 def _versions(batch: Evaluation) -> list[int]:
@@ -162,7 +166,7 @@ def latent_line_search(
         `SearchResult`; a step of 0 on a stationary batch.
 
     Raises:
-        ValueError: the decoders have moved since `latent_backward`.
+        ValueError: the decoders have moved since `latent_backward`, or `.grad` held something before it.
 
     Example:
         >>> from fastls.models.lenet import lenet
@@ -174,6 +178,11 @@ def latent_line_search(
     batch, found, model = step.batch, step.found, step.batch.model
     if step.versions != _versions(batch):
         raise ValueError("`latent_line_search` must be called before the parameters of the decoders move.")
+    if step.accumulated:
+        raise ValueError(
+            "`latent_backward` must find no `.grad` for `latent_line_search` to follow, found one: θ.grad is then "
+            "another step than the search would test. Call `zero_grad()`; micro-batches cannot be searched over."
+        )
     if found.stationary:
         return SearchResult(0.0, trials=0, accepted=False)
     with batch.in_full_precision():

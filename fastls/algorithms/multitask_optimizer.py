@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fastls.algorithms.directions import Direction, get_direction
-from fastls.algorithms.evaluation.checks import check_parts, compare_trial_at_zero, compare_with_backward
+from fastls.algorithms.evaluation.checks import compare_trial_at_zero, compare_with_backward
 from fastls.algorithms.functional import find_direction, pose_search
 from fastls.algorithms.line_search import LineSearch, SearchResult, Slopes, search_failure
 from fastls.algorithms.spaces import (
@@ -23,9 +23,9 @@ from fastls.algorithms.spaces import (
     Space,
     check_encoder_gradient,
     squared_norm,
-    trainable,
 )
 from fastls.models.multitask import MultiTaskModel
+from fastls.models.parts import check_parts, trainable
 
 STATIONARY = SearchResult(0.0, trials=0, accepted=False)  # nothing was searched, and nothing moved
 
@@ -65,26 +65,30 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
     """Parameter groups named after the encoder and the tasks, with one learning rate for all.
 
     Every group has a ``previous_step``: the last step that a search accepted, or ∞ if there is none. So a `state_dict`
-    of any method can be loaded into any other method. A warm start goes on from ``previous_step``, or begins at the
-    bound if it is ∞; other searches ignore it.
+    of any method but AdamFBLS can be loaded into any other. A warm start goes on from ``previous_step``, or begins at
+    the bound if it is ∞; other searches ignore it.
     """
 
-    compared = False  # whether the model was compared with an ordinary backward; done once
+    compared: frozenset[str] = frozenset()  # tasks whose gradients were compared with an ordinary backward, once each
     options: ClassVar[tuple[str, ...]] = ()  # names of a subclass's own attributes, which copies keep
 
     def __init__(self, model: MultiTaskModel, lr: float, previous_step: float = math.inf):
-        if not isinstance(model, MultiTaskModel):
-            raise TypeError(
-                f"`model` must be a MultiTaskModel, found {type(model).__name__}. For several processes wrap its parts "
-                "in DistributedDataParallel, not the whole."
-            )
-        if not trainable(model.encoder):
-            raise ValueError("The encoder must have a trainable parameter, found none.")
-        groups = [{"name": "encoder", "params": list(trainable(model.encoder).values())}]
         check_parts(model)
+        groups = [{"name": "encoder", "params": list(trainable(model.encoder).values())}]
         groups += [{"name": task, "params": list(trainable(head).values())} for task, head in model.heads.items()]
         super().__init__(groups, defaults={"lr": lr, "previous_step": previous_step})
         self.model = model
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """As torch's; ValueError for a state of AdamFBLS in another method, or of another method in AdamFBLS."""
+        groups = (state_dict["param_groups"], self.param_groups)
+        theirs, ours = (any("metric" in group for group in some) for some in groups)
+        if theirs != ours:
+            raise ValueError(
+                f"`{type(self).__name__}` must load a state {'of AdamFBLS' if ours else 'without a metric'}, found "
+                f"one {'of AdamFBLS' if theirs else 'without'}: `lr` means another thing there. Load the model alone."
+            )
+        super().load_state_dict(state_dict)
 
     def __setstate__(self, state: dict) -> None:
         """Called for copies, for pickles and by `load_state_dict`, whose groups may lack a ``previous_step``."""
@@ -122,9 +126,9 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
                 f"The model must keep its {len(known)} trainable parameters, found {len(now - known)} new and "
                 f"{len(known - now)} gone; make a new optimizer after freezing or unfreezing any. Nothing has moved."
             )
+        self.model.check_decoders()
         if not self.compared:
-            compare_with_backward(self.model, inputs, targets)
-            self.compared = True
+            self.compared = frozenset(compare_with_backward(self.model, inputs, targets))
 
     def __getstate__(self) -> dict:
         """Copies and pickles keep the model and the options too; torch's own method keeps only groups and state."""
@@ -176,6 +180,8 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
         """
         self._check(inputs, targets)
         batch = Evaluation(self.model, inputs, targets, self.line_search.needs_trials, spread=True)
+        if batch.labelled - self.compared:  # the first label of a task: its paths have not been seen
+            self.compared |= compare_with_backward(self.model, inputs, targets)
         with batch.in_full_precision():
             return self._take(batch)
 

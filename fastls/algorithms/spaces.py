@@ -18,12 +18,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastls.algorithms.directions import compute_gramian
 from fastls.algorithms.evaluation.ranks import Ranks
 from fastls.models.latent import Latent, flatten_gradients
 from fastls.models.multitask import NO_LABEL, MultiTaskModel, check_targets
+from fastls.models.parts import trainable
 from fastls.models.trial_state import Snapshot
 
 
@@ -72,6 +73,12 @@ class Evaluation:
         # shared by decoders of equal shapes; released after the search.
         self.trial_buffers: dict[tuple, Tensor] = {}
 
+    @property
+    def rounding(self) -> float:
+        """Relative rounding of the losses: that of the least precise of z, the losses and the caller's autocast."""
+        dtypes = {self.losses.dtype, self.autocast or self.losses.dtype, *(leaf.dtype for leaf in self.z.tensors)}
+        return max(torch.finfo(dtype).eps for dtype in dtypes)
+
     def encode(self) -> Latent:
         """z(x, θ_sh), checked to carry a gradient."""
         z = Latent(self.model.encoder(self.inputs))
@@ -90,7 +97,8 @@ class Evaluation:
         self.passes.decoder_forward += len(losses)
         self.losses = self.ranks.sum([torch.stack([loss.detach() for loss in losses])])[0]
         check_finite(self.model, self.losses, "Losses", NO_LABEL)
-        self.total = sum(losses)
+        self.task_losses, self.total = losses, sum(losses)
+        self.labelled = {task for task, loss in zip(self.model.tasks, losses, strict=True) if loss.requires_grad}
         if not self.total.requires_grad:
             raise ValueError("Some loss must have a gradient, found none; does no task have a label in this batch?")
         owned = [list(parameters.values()) for parameters in self.head_parameters]
@@ -244,10 +252,6 @@ class Trials:
             self.latent = None  # releases the old z before a new one is made
             self.latent = eta, self.space.latent_at(self.evaluation, self.direction, eta)
         return self.evaluation.trial_losses([self.numbers[t] for t in tasks], self.latent[1], eta)
-
-
-def trainable(module: nn.Module) -> dict[str, Tensor]:
-    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
 def squared_norm(tensors: list[Tensor], like: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ class TaskModules(nn.Module):
         for number, (task, module) in enumerate(modules.items()):
             plain = task and "." not in task and not hasattr(self, task)
             name = task if plain else f"task {number}"
+            while not plain and name in modules:  # another task has this name
+                name += "'"
             self.add_module(name, module)
             self.by_task[task] = name
 
@@ -59,7 +61,7 @@ class TaskHead(nn.Module):
         self.task, self.decoder, self.losses = task, decoder, losses
         self.loss = losses[task] if isinstance(losses[task], nn.Module) else None  # registered, if it is a module
         forward = getattr(decoder, "_orig_mod", decoder).forward  # torch.compile hides the parameters
-        self.takes_inputs = "inputs" in list(inspect.signature(forward).parameters)[1:]
+        self.takes_inputs = "inputs" in check_decoder(task, inspect.signature(forward))
         # training mode -> whether the decoder changes z in place, known after its first run in this mode
         self.writes_latent: dict[bool, bool] = {}
 
@@ -133,6 +135,8 @@ class MultiTaskModel(nn.Module):
         super().__init__()
         if not decoders:
             raise ValueError("`decoders` must name at least one task, found none.")
+        if not all(isinstance(task, str) for task in decoders):
+            raise TypeError(f"The name of a task must be a string, found {list(decoders)}.")
         if set(decoders) != set(losses):
             raise ValueError(
                 f"`decoders` and `losses` must name the same tasks, found {sorted(decoders)} and {sorted(losses)}."
@@ -159,7 +163,31 @@ class MultiTaskModel(nn.Module):
     def forward(self, inputs) -> dict[str, Tensor]:
         """Outputs of all decoders, by task, for evaluation and prediction."""
         z = self.encoder(inputs)
+        self.check_decoders()
         return {task: head.decode(z, inputs) for task, head in self.heads.items()}
+
+    def check_decoders(self) -> None:
+        """Raise if a decoder was exchanged: the optimizers would go on with the old one."""
+        for task, head in self.heads.items():
+            if head.decoder is not self.decoders[task]:
+                raise ValueError(
+                    f"The decoder of task {task!r} must be the one that the model was made with, found another. Make a "
+                    "new MultiTaskModel, and a new optimizer, to exchange it."
+                )
+
+
+def check_decoder(task: str, signature: inspect.Signature) -> list[str]:
+    """The parameters of a decoder's ``forward`` after z; ValueError if it needs one that is not ``inputs``."""
+    names = list(signature.parameters)[1:]
+    collect = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [name for name in names if signature.parameters[name].default is inspect.Parameter.empty]
+    asked = [name for name in needed if signature.parameters[name].kind not in collect]
+    if set(asked) - {"inputs"}:
+        raise ValueError(
+            f"The decoder of task {task!r} must have `forward(z)` or `forward(z, inputs)`, found that it asks for "
+            f"{', '.join(asked)}. Call the batch `inputs`, and read from it what the decoder needs."
+        )
+    return names
 
 
 def unwrap(part):

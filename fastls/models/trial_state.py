@@ -64,6 +64,11 @@ class Snapshot:
     def restore(self) -> None:
         """Put buffers and generators back to what they were at the snapshot."""
         for name, buffer in self.module.named_buffers():
+            if name not in self.buffers or self.buffers[name].shape != buffer.shape:
+                raise ValueError(
+                    f"Buffer {name} must exist and keep its shape, found that a forward pass makes or resizes it. Give "
+                    "it its final shape before you make the optimizer."
+                )
             buffer.copy_(self.buffers[name])
         set_generators(self.generators, self.device)
 

@@ -103,5 +103,5 @@ def counted(model: MultiTaskModel) -> tuple[MultiTaskModel, Passes]:
 
 def trusted(optimizer):
     """The optimizer without its look at the model before the first step, so that all passes are those of steps."""
-    optimizer.compared, optimizer.compared_mode = True, optimizer.model.training
+    optimizer.compared, optimizer.compared_mode = frozenset(optimizer.model.tasks), optimizer.model.training
     return optimizer

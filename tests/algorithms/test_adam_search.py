@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import batch, copies, equal, mlp
 
-from fastls import AdamFBLS
+from fastls import SGD, AdamFBLS
 from fastls.algorithms.adam_search import BETA, FIRST_STEP, GROWTH, BoundedBacktracking, polyak_step
 from fastls.algorithms.line_search import Backtracking, Slopes
 
@@ -167,3 +167,37 @@ class Scale(torch.nn.Module):
 
     def forward(self, z):
         return self.factor * z
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "large losses"])
+def test_it_begins_where_rounding_hides_its_first_steps(kind):
+    """The decrease that 1e-6 promises is far below the rounding of the loss; refused, each search would begin there."""
+    torch.manual_seed(0)
+    model, (inputs, targets) = mlp(2, dtype=torch.float32), batch(2, dtype=torch.float32)
+    targets = {task: 30 * target for task, target in targets.items()} if kind == "large losses" else targets
+    optimizer, records = AdamFBLS(model), []
+    for _ in range(60):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=kind == "bfloat16"):
+            records.append(optimizer.step(inputs, targets))
+    assert records[-1].step_size > 1e-4
+    assert (records[-1].losses < records[0].losses).all()
+
+
+def test_a_loss_may_rise_by_its_rounding_only_where_that_hides_the_decrease():
+    search = BoundedBacktracking(0.5, floor=1e-3, rounding=1e-2)
+    slopes = Slopes(own=torch.ones(1), shared=torch.zeros(1))
+    rising = lambda rise: lambda eta: torch.ones(1) + rise  # noqa: E731
+    assert search(rising(0.009), torch.ones(1), slopes, 0.01).accepted  # asks for 0.005, which 0.01 hides
+    assert not search(rising(0.011), torch.ones(1), slopes, 0.01).accepted
+    assert search(rising(0.009), torch.ones(1), slopes, 0.5).step_size < 0.02  # not where the decrease can be seen
+
+
+def test_its_state_and_that_of_other_methods_are_kept_apart():
+    """`lr` is a guard of 1000 here, and a step there."""
+    model, (inputs, targets) = mlp(2), batch(2)
+    ours, theirs = AdamFBLS(model), SGD(model, lr=0.1)
+    ours.step(inputs, targets)
+    with pytest.raises(ValueError, match="`SGD` must load a state without a metric, found one of AdamFBLS"):
+        theirs.load_state_dict(ours.state_dict())
+    with pytest.raises(ValueError, match="`AdamFBLS` must load a state of AdamFBLS, found one without"):
+        ours.load_state_dict(theirs.state_dict())

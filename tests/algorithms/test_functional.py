@@ -98,6 +98,7 @@ def test_a_search_whose_trials_find_other_losses_is_warned_of_once():
     model = MultiTaskModel(model.encoder, dict(model.decoders), model.losses | {"task1": counting})
     with pytest.warns(UserWarning, match="A trial at a step of size 0.*'task1'"):
         latent_line_search(latent_backward(model, model.encoder(inputs), targets))
+    model.zero_grad()
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="A trial at a step of size 0")
         latent_line_search(latent_backward(model, model.encoder(inputs), targets))
@@ -261,3 +262,23 @@ def test_a_weighting_of_torchjd_is_a_direction():
     model, (inputs, targets) = mlp(), batch()
     found = latent_backward(model, model.encoder(inputs), targets, aggregation.MGDAWeighting())
     assert found.weights.shape == (2,) and latent_line_search(found).accepted
+
+
+def test_a_search_after_two_micro_batches_is_refused():
+    """θ.grad is then the sum of two gradients, and the search tests the second."""
+    model, (inputs, targets) = mlp(2), batch(2)
+    for _ in range(2):
+        found = latent_backward(model, model.encoder(inputs), targets)
+    with pytest.raises(ValueError, match=r"Call `zero_grad\(\)`"):
+        latent_line_search(found)
+
+
+@pytest.mark.parametrize("wrong", ["frozen", "wrapped"])
+def test_a_model_that_does_not_fit_is_refused(wrong):
+    model, (inputs, targets) = mlp(2), batch(2)
+    z = model.encoder(inputs)
+    if wrong == "frozen":
+        model.encoder.requires_grad_(False)
+    expected = (ValueError, "must have a trainable") if wrong == "frozen" else (TypeError, "must be a MultiTaskModel")
+    with pytest.raises(expected[0], match=expected[1]):
+        latent_backward(nn.DataParallel(model) if wrong == "wrapped" else model, z, targets)

@@ -8,7 +8,7 @@ from helpers import copies, equal
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from fastls import FBLS, MultiTaskModel
+from fastls import FBLS, EqualWeight, MultiTaskModel
 
 
 def refuse(model: MultiTaskModel, message: str, algorithm=FBLS, inputs=None, error=ValueError) -> None:
@@ -97,3 +97,62 @@ def test_wrapped_modules_are_refused():
     for wrap in (nn.DataParallel, torch.jit.script):
         with pytest.raises(TypeError, match="`encoder` must be a plain module or one of torch.compile, found"):
             FBLS(MultiTaskModel(wrap(linear(5, 4)), heads(), LOSSES))
+
+
+@pytest.mark.parametrize("algorithm", [method for method in METHODS if method is not EqualWeight])
+def test_a_path_that_shows_with_the_first_label_of_its_task_is_refused(algorithm):
+    encoder = Encoder()
+
+    def loss(output, target):
+        return None if target is None else F.mse_loss(output, target) + encoder.inner.weight.square().sum()
+
+    model, (inputs, targets) = MultiTaskModel(encoder, heads(), LOSSES | {"a": loss}), data()
+    optimizer = make(algorithm, model)
+    optimizer.step(inputs, targets | {"a": None})
+    start = copies(model)
+    with pytest.raises(ValueError, match="through z alone, found a path to encoder.inner.weight"):
+        optimizer.step(inputs, targets)
+    assert equal(copies(model), start)
+
+
+def test_a_loss_that_reads_the_parameters_of_another_task_is_refused():
+    parts = heads()
+
+    def loss(output, target):
+        return F.mse_loss(output, target) + next(parts["a"].parameters()).square().mean()
+
+    refuse(MultiTaskModel(Encoder(), parts, LOSSES | {"b": loss}), "task 'b' must read no parameter of another task")
+
+
+def test_complex_parameters_are_refused():
+    decoders = heads() | {"b": nn.Sequential(linear(4, 1), nn.Linear(1, 1, dtype=torch.complex64))}
+    with pytest.raises(TypeError, match=r"must be real, found decoders\.b\.1\.weight of torch\.complex64"):
+        FBLS(MultiTaskModel(Encoder(), decoders, LOSSES))
+
+
+def test_an_exchanged_decoder_is_refused():
+    model, (inputs, targets) = MultiTaskModel(Encoder(), heads(), LOSSES), data()
+    optimizer = FBLS(model)
+    model.decoders.a = linear(4, 1)
+    for use in (lambda: optimizer.step(inputs, targets), lambda: model(inputs)):
+        with pytest.raises(ValueError, match="The decoder of task 'a' must be the one"):
+            use()
+
+
+class Growing(nn.Module):
+    """Keeps what it has seen, in a buffer that grows."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = linear(4, 1)
+        self.register_buffer("seen", torch.zeros(0, 4, dtype=torch.float64))
+
+    def forward(self, z):
+        self.seen = torch.cat([self.seen, z.detach()])
+        return self.layer(z)
+
+
+def test_a_buffer_that_grows_is_refused():
+    model, (inputs, targets) = MultiTaskModel(Encoder(), heads() | {"a": Growing()}, LOSSES), data()
+    with pytest.raises(ValueError, match=r"Buffer .*seen must exist and keep its shape"):
+        FBLS(model).step(inputs, targets)

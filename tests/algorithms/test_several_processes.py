@@ -110,7 +110,7 @@ def work(rank: int, world: int, folder: str) -> None:
     model = mlp(4)
     model = spread(MultiTaskModel(model.encoder, dict(model.decoders), model.losses | {"task1": loss}))
     optimizer = FBLS(model, 1e-3)
-    optimizer.compared = optimizer.compared_mode = True
+    optimizer.compared, optimizer.compared_mode = frozenset(optimizer.model.tasks), True
     record = optimizer.step(*here)
     found["nan"] = record.step_size, record.trials, copies(model)
 
@@ -132,7 +132,7 @@ def work(rank: int, world: int, folder: str) -> None:
     count_bytes(sent)
     for name in ("EqualWeight", "MGDAUB", "FBLS"):
         optimizer = build(name, spread(mlp(4)))
-        optimizer.compared = optimizer.compared_mode = True
+        optimizer.compared, optimizer.compared_mode = frozenset(optimizer.model.tasks), True
         sent.clear()
         record = optimizer.step(*here)
         found["bytes", name] = list(sent), record.trials

@@ -8,7 +8,8 @@ from helpers import batch, copies, equal, mlp
 from torch import nn
 
 from fastls import MultiTaskModel
-from fastls.algorithms.spaces import Evaluation, LatentSpace, ParameterSpace, Snapshot, trainable
+from fastls.algorithms.spaces import Evaluation, LatentSpace, ParameterSpace, Snapshot
+from fastls.models.parts import trainable
 
 SPACES = [LatentSpace, ParameterSpace]
 TASKS = [1, 2, 5]

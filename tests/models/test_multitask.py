@@ -50,3 +50,24 @@ def test_weights_of_a_loss_follow_the_model():
     loss = nn.CrossEntropyLoss(weight=torch.ones(3))
     model = MultiTaskModel(nn.Linear(4, 2), {"class": nn.Linear(2, 3)}, {"class": loss}).double()
     assert loss.weight.dtype == torch.float64 and model.losses["class"] is loss
+
+
+def test_a_name_that_another_task_has_is_not_given_twice():
+    first, second = nn.Linear(2, 1), nn.Linear(2, 1)
+    model = MultiTaskModel(nn.Linear(3, 2), {"task 1": first, "a.b": second}, {"task 1": F.mse_loss, "a.b": F.mse_loss})
+    assert model.decoders["task 1"] is first and model.decoders["a.b"] is second
+    assert len(list(model.parameters())) == 6
+
+
+def test_the_name_of_a_task_is_a_string():
+    with pytest.raises(TypeError, match="must be a string, found \\[0\\]"):
+        MultiTaskModel(nn.Linear(3, 2), {0: nn.Linear(2, 1)}, {0: F.mse_loss})
+
+
+def test_a_decoder_that_asks_for_something_else_than_the_inputs_is_refused():
+    class Masked(nn.Linear):
+        def forward(self, z, mask):
+            return super().forward(z) * mask
+
+    with pytest.raises(ValueError, match=r"`forward\(z, inputs\)`, found that it asks for mask"):
+        MultiTaskModel(nn.Linear(3, 2), {"a": Masked(2, 1)}, {"a": F.mse_loss})

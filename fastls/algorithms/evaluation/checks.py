@@ -1,4 +1,4 @@
-"""Checks of a model by an optimizer: at construction, at the first step, and when training mode changes.
+"""Checks of a model by an optimizer: at the first step, at the first label of a task, and when training mode changes.
 
 Gradients may be split at z only if every loss reaches the encoder through z alone. A trial is valid only if, at η = 0,
 it finds the losses of the step. Both are compared here with an ordinary forward and backward. A model that breaks this
@@ -10,53 +10,29 @@ import warnings
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from fastls.algorithms.spaces import Evaluation, Passes, Space, trainable
+from fastls.algorithms.spaces import Evaluation, Passes, Space
 from fastls.models.multitask import MultiTaskModel
+from fastls.models.parts import trainable
 from fastls.models.trial_state import Snapshot, get_generators, same_generators
 
 TOLERANCE = 0.05  # of a gradient's norm, between two computations: bfloat16 rounding, sums in another order
-SHARDED = {"FSDPModule", "FullyShardedDataParallel"}  # names: an import would load torch's distributed half
 CAUSES = (
     "Likely causes: a loss or decoder that keeps a state (a queue, a counter, a moving average) outside of buffers, or "
     "draws from a random generator of its own, or takes another path without gradients."
 )
 
 
-def check_parts(model: MultiTaskModel) -> None:
-    """Refuse wrapped modules, and parameters that two parts of the model share.
-
-    Raises:
-        TypeError: a module is sharded, or wrapped in DataParallel or TorchScript; or a module inside of a part is
-            wrapped in DistributedDataParallel, which `MultiTaskModel` accepts around whole parts only.
-        ValueError: a trainable parameter belongs to two tasks, or to a task and to the encoder.
-    """
-    for name, module in model.named_modules():
-        wrapped = isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel | torch.jit.ScriptModule)
-        if wrapped or SHARDED & {kind.__name__ for kind in type(module).__mro__}:
-            raise TypeError(
-                f"`{name}` must be a plain module or one of torch.compile, found {type(module).__name__}: trials run "
-                "its parts with other parameters, which it does not allow, and ranks would drift apart. Unwrap it."
-            )
-    owners: dict[int, str] = {}
-    parts = {"the encoder": model.encoder} | {f"task {task!r}": head for task, head in model.heads.items()}
-    for part, module in parts.items():
-        for name, parameter in trainable(module).items():
-            if id(parameter) in owners:
-                raise ValueError(
-                    f"A parameter must belong to one part of the model, found {name} in {owners[id(parameter)]} and in "
-                    f"{part}. Move what tasks share into the encoder, and let it return what they read."
-                )
-            owners[id(parameter)] = part
-
-
-def compare_with_backward(model: MultiTaskModel, inputs, targets: dict[str, Tensor]) -> None:
+def compare_with_backward(model: MultiTaskModel, inputs, targets: dict[str, Tensor]) -> set[str]:
     """Check that the step moves the parameters that ``sum(losses).backward()`` reaches, by the same gradients.
 
     Costs two forwards and backwards of the whole model, and the memory of one gradient. Buffers, generators and every
     ``.grad`` are restored afterwards.
+
+    Returns:
+        The tasks that have a label in this batch: nothing is known about the paths of the others.
 
     Raises:
         ValueError: a loss reaches the encoder on a path that does not go through z, or reaches a tensor that the model
@@ -65,12 +41,14 @@ def compare_with_backward(model: MultiTaskModel, inputs, targets: dict[str, Tens
     """
     names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
     held = [(parameter, parameter.grad) for parameter in model.parameters()]
+    given = [leaf for leaf in tree_leaves((inputs, targets)) if isinstance(leaf, Tensor) and leaf.is_leaf]
+    given = [(leaf, leaf.grad) for leaf in given]
     start = Snapshot(model, next(iter(trainable(model.encoder).values())).device)
     hooks = []
     try:
         evaluation = Evaluation(model, inputs, targets, replayable=False)
         check_paths(evaluation)
-        ours = _split_gradients(evaluation)
+        ours, labelled = _split_gradients(evaluation), evaluation.labelled
         del evaluation
         drawn = get_generators(start.device, elsewhere=True)[-2:]
         model.draws_elsewhere = not same_generators(start.generators[-2:], drawn)
@@ -84,17 +62,23 @@ def compare_with_backward(model: MultiTaskModel, inputs, targets: dict[str, Tens
         z = model.encoder(inputs)
         sum(head(z, inputs, targets[task]) for task, head in model.heads.items()).backward()  # the ordinary way
         _check_agreement(found)
+        return labelled
     finally:
         for hook in hooks:
             hook.remove()
-        for parameter, gradient in held:
-            parameter.grad = gradient
+        for tensor, gradient in held + given:
+            tensor.grad = gradient
         start.restore()
 
 
 def _compare(names: dict[int, str], ours: dict[int, Tensor], found: dict, parameter: Tensor) -> None:
     """Record a gradient's distance from ours, its length and whether ours is zero; then release both gradients."""
     gradient, parameter.grad = parameter.grad, None
+    if gradient is None:
+        raise ValueError(
+            f"`{names[id(parameter)]}` must keep the gradient of a backward, found that a hook took it away. Remove "
+            "hooks that step on their own before you make the optimizer."
+        )
     name, mine = names[id(parameter)], ours.pop(id(parameter), None)
     if gradient.is_sparse:
         raise ValueError(f"Gradients must be dense, found a sparse one of {name}; set `sparse=False` there.")
@@ -107,15 +91,29 @@ def check_paths(evaluation: Evaluation) -> None:
     """Refuse losses that reach the encoder beside z, or reach a tensor outside of the model. Runs no pass."""
     given = {id(leaf) for leaf in tree_leaves((evaluation.inputs, evaluation.targets, evaluation.copies))}
     encoder = {id(parameter): name for name, parameter in evaluation.encoder_parameters.items()}
-    known = {id(parameter) for parameters in evaluation.head_parameters for parameter in parameters.values()}
-    for leaf in find_leaves(evaluation.total):
+    tasks = evaluation.model.tasks
+    owners = {
+        id(parameter): task
+        for task, parameters in zip(tasks, evaluation.head_parameters, strict=True)
+        for parameter in parameters.values()
+    }
+    read = [
+        (task, leaf) for task, loss in zip(tasks, evaluation.task_losses, strict=True) for leaf in find_leaves(loss)
+    ]
+    for task, leaf in read:
+        if owners.get(id(leaf), task) != task:
+            raise ValueError(
+                f"The loss of task {task!r} must read no parameter of another task, found one of task "
+                f"{owners[id(leaf)]!r} of shape {tuple(leaf.shape)}: a trial of one task would leave out what the step "
+                "does to the other. Detach it, or move what both tasks read into the encoder."
+            )
         if id(leaf) in encoder:
             raise ValueError(
                 f"Every loss must reach the encoder through z alone, found a path to encoder.{encoder[id(leaf)]} that "
                 "does not: a penalty on its weights, or a term that the encoder keeps aside. Return what it needs "
                 "as a part of z, and let a loss read it there."
             )
-        if id(leaf) not in known | given:
+        if id(leaf) not in owners and id(leaf) not in given:
             raise ValueError(
                 f"Every trainable tensor that a loss reads must be a parameter of the model, found one of shape "
                 f"{tuple(leaf.shape)} that is not. Make the loss a torch.nn.Module that holds it, or detach it."
@@ -143,8 +141,8 @@ def _check_agreement(found: dict[str, tuple[float, float, bool]]) -> None:
         raise ValueError(
             "The step must move what an ordinary backward of the summed losses reaches, by the same gradient; it does "
             f"not for {', '.join(wrong[:5])}{f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''}. Likely causes: "
-            "torch.utils.checkpoint with use_reentrant=True (use False), a backward hook, or randomness outside of the "
-            "generators of torch, NumPy and Python."
+            "torch.utils.checkpoint with use_reentrant=True (use False), a backward hook, a state outside of buffers, "
+            "an input or target changed in place, or randomness outside of the generators of torch, NumPy and Python."
         )
 
 

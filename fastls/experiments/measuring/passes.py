@@ -9,12 +9,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fastls.algorithms.spaces import trainable
 from fastls.datasets.common import MultiTaskData
 from fastls.experiments.measuring.measurement import Measurement
 from fastls.experiments.measuring.timing import Timing
 from fastls.experiments.training.training import PASSES, Training, synchronize
 from fastls.models.multitask import MultiTaskModel
+from fastls.models.parts import trainable
 
 
 @dataclass(frozen=True)

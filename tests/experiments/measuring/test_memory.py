@@ -42,7 +42,10 @@ def peak_of(algorithm, make_model, inputs, target, lr=0.1) -> int:
 
     def work(model):
         optimizer = algorithm(model, lr)
-        optimizer.compared, optimizer.compared_mode = True, model.training  # the look before the first step is no step
+        optimizer.compared, optimizer.compared_mode = (
+            frozenset(model.tasks),
+            model.training,
+        )  # the look before the first step is no step
         for _ in range(2):
             optimizer.step(inputs, dict.fromkeys(model.tasks, target))
 
