@@ -69,6 +69,8 @@ class AdamFBLS(CommonDirectionOptimizer):
 
     As in SaLSA, the test uses the gradient and the step follows the momentum. The first step is at most 1e-6, and a
     step is at most 1.3 times the last one: the search warms up by itself. If no trial passes, nothing moves.
+    In bfloat16, or with large losses, rounding can hide the decrease that the test asks for. Then the loss may rise by
+    this rounding, and not by more.
     The bound L_t / s_t is Polyak's step for losses that are never negative: no step is predicted to decrease a loss
     below zero. The test cannot see all that a step does to the encoder: without this bound η can grow until a
     pretrained encoder is ruined. A task whose loss is negative sets no bound.

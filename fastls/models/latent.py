@@ -30,6 +30,12 @@ class Latent:
                 "does the encoder detach its output or run under no_grad?"
             )
 
+        if any(leaf.is_complex() for leaf in self.tensors):
+            raise TypeError(
+                "`encoder(inputs)` must return real tensors, found complex ones: slopes and weights are sums of real "
+                "products. Return the real and the imaginary part (torch.view_as_real)."
+            )
+
     @property
     def tensors(self) -> list[Tensor]:
         """The leaves that move."""

@@ -156,3 +156,8 @@ def test_a_buffer_that_grows_is_refused():
     model, (inputs, targets) = MultiTaskModel(Encoder(), heads() | {"a": Growing()}, LOSSES), data()
     with pytest.raises(ValueError, match=r"Buffer .*seen must exist and keep its shape"):
         FBLS(model).step(inputs, targets)
+
+
+def test_a_complex_z_is_refused():
+    encoder = Encoder(lambda z: torch.complex(z, z))
+    refuse(MultiTaskModel(encoder, heads(), LOSSES), "must return real tensors", error=TypeError)
