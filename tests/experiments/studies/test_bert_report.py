@@ -85,10 +85,17 @@ def test_correlations_are_means_over_tasks_and_seeds(frame):
     assert table.loc["SGD 0.1"][["train loss", "dev Pearson"]].isna().all()
 
 
-def test_figure_leaves_out_what_diverged_and_says_so(frame):
+def test_figure_shows_the_best_step_that_did_not_diverge(frame):
     figure, table = draw_learning(frame, 0.1, "somewhere")
-    assert set(table.index.get_level_values("label")) == {"FBLS", "SGD 0.01"}
-    assert "diverged: SGD 0.1" in figure.get_supxlabel() and "somewhere" in figure.get_supxlabel()
+    assert set(table.index.get_level_values("label")) == {"FBLS", "SGD 0.01 (best)"}
+    assert "bands from the lowest to the highest" in figure.get_supxlabel() and "somewhere" in figure.get_supxlabel()
     losses = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].get_lines()}
     assert losses["FBLS"] == pytest.approx([1.0, 0.5]) and len(losses) == 2
+    plt.close(figure)
+
+
+def test_figure_says_what_diverged_at_every_step():
+    runs = [make_run("FBLS", 1.0, 0.4), *(make_run("SGD", lr, 0.0, diverged=True) for lr in (0.01, 0.1))]
+    figure, _ = draw_learning(add_correlations(to_frame(runs)), 0.1, "somewhere")
+    assert "diverged: SGD 0.01 (every step diverged)" in figure.get_supxlabel()
     plt.close(figure)

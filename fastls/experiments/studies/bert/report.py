@@ -3,9 +3,18 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fastls.experiments.reporting.frames import tell_seeds
+from fastls.experiments.reporting.frames import CONSTANT, label_constant_steps, label_searches, tell_seeds
 from fastls.experiments.reporting.intervals import ratio_interval
-from fastls.experiments.reporting.style import CONSTANT_ANSWER, line_style, new_figure, share_legend, sign, whole_epochs
+from fastls.experiments.reporting.style import (
+    CONSTANT_ANSWER,
+    draw_with_band,
+    line_style,
+    new_figure,
+    share_legend,
+    sign,
+    spread_markers,
+    whole_epochs,
+)
 from fastls.experiments.reporting.tables import seconds_by_round
 from fastls.experiments.training.store import Run
 
@@ -59,47 +68,45 @@ def describe_readings(readings: pd.DataFrame) -> list[str]:
 
 
 def add_correlations(frame: pd.DataFrame) -> pd.DataFrame:
-    """A frame of runs with columns ``pearson`` and ``spearman`` of the dev set, means over the tasks, and ``label``."""
-    means = {name: frame.filter(like=f"test_{name}_").mean(axis=1) for name in ("pearson", "spearman")}
-    steps = frame["lr"].map("{:g}".format)
-    label = frame["variant"].where(frame["variant"] == "FBLS", frame["variant"] + " " + steps)
-    return frame.assign(**means, label=label)
+    """A frame of runs with columns ``pearson`` and ``spearman`` of the dev set, means over the tasks."""
+    return frame.assign(**{name: frame.filter(like=f"test_{name}_").mean(axis=1) for name in ("pearson", "spearman")})
 
 
 def tabulate_learning(frame: pd.DataFrame) -> pd.DataFrame:
     """The last epoch of every method and step: means over seeds; a diverged run has no metrics."""
-    final = frame[frame["final"]].astype({"gain_median": float}).groupby("label", sort=False)
+    steps = frame["lr"].map("{:g}".format)
+    method = frame["variant"].where(~frame["variant"].isin(CONSTANT), frame["variant"] + " " + steps)
+    final = frame.assign(method=method)[frame["final"]].astype({"gain_median": float}).groupby("method", sort=False)
     columns = ["train_loss", "test_loss", "pearson", "spearman", "step_median", "trials", "gain_median"]
     table = final[columns].mean().assign(diverged=final["diverged"].sum(), n=final.size())
-    return table.reset_index().rename(
-        columns=PANELS | {"label": "method", "step_median": "step", "gain_median": "gain"}
-    )
+    return table.reset_index().rename(columns=PANELS | {"step_median": "step", "gain_median": "gain"})
 
 
 def draw_learning(frame: pd.DataFrame, answer: float, source: str) -> tuple[Figure, pd.DataFrame]:
-    """Losses and correlations by epoch, mean over seeds, one line per method and step; paler lines: smaller steps.
+    """Losses and correlations by epoch: the searches, each rival at its best constant step, and SGD at its smallest.
+
+    Lines are means over the seeds that have not diverged, bands span them.
 
     Args:
         frame: epochs of the runs, see `add_correlations`.
-        answer: dev loss of the best constant answer, drawn as a horizontal line.
-        source: text that is printed below.
+        answer: dev loss of the best constant answer, a level.
+        source: what is printed below.
     """
-    table = frame[~frame["diverged"]].groupby(["label", "epoch"], sort=False)[list(PANELS)].mean()
+    (searched, searched_lines), (stepped, stepped_lines) = label_searches(frame), label_constant_steps(frame)
+    lines, labelled = searched_lines | stepped_lines, pd.concat([searched, stepped])
+    table = labelled[~labelled["diverged"]].groupby(["label", "epoch"])[list(PANELS)].agg(["mean", "min", "max"])
     figure, axes = new_figure(len(PANELS), height=3.1)
-    for label, runs in frame.groupby("label", sort=False):
-        if label not in table.index.get_level_values(0):
-            continue
-        rows, name = table.loc[label], runs["variant"].iloc[0]
-        steps = sorted(set(frame.loc[frame["variant"] == name, "lr"]))
-        paleness = 1 - (steps.index(runs["lr"].iloc[0]) + 1) / len(steps)
+    for label in [label for label in lines if label in table.index.get_level_values(0)]:
+        rows = table.loc[label]
+        style = line_style(lines[label]) | spread_markers(len(rows)) | {"label": label}
         for panel, metric in zip(axes, PANELS, strict=True):
-            panel.plot(rows.index, rows[metric], label=label, alpha=1 - 0.7 * paleness, **line_style(name))
+            draw_with_band(panel, rows[(metric, "mean")], rows[(metric, "min")], rows[(metric, "max")], style)
     axes[1].axhline(answer, label="constant answer", **CONSTANT_ANSWER)
     for panel, title in zip(axes, PANELS.values(), strict=True):
         panel.set(xlabel="epoch", title=title)
     whole_epochs(axes)
     share_legend(figure, axes[1])
-    diverged = sorted(set(frame.loc[frame["diverged"], "label"]))
-    caption = f"mean of the tasks over {tell_seeds(frame)}"
+    diverged = sorted(set(labelled.loc[labelled["diverged"], "label"]))
+    caption = f"mean of the tasks over {tell_seeds(frame, 'bands')}"
     sign(figure, f"{caption}{' · diverged: ' + ', '.join(diverged) if diverged else ''}\n{source}")
     return figure, table
