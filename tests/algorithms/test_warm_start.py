@@ -1,6 +1,7 @@
 """A search that begins near the last accepted step, and forgets it when it fails."""
 
 import io
+import itertools
 import math
 
 import pytest
@@ -88,8 +89,10 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("loading", METHODS)
-@pytest.mark.parametrize("saving", METHODS)
+PAIRS = [pair for pair in itertools.product(METHODS, METHODS) if pair.count("AdamFBLS") != 1]  # one alone is refused
+
+
+@pytest.mark.parametrize(("saving", "loading"), PAIRS)
 def test_the_state_of_any_method_can_be_loaded_into_any_other(saving, loading):
     """A search begins where the other one ended, if it begins at a previous step at all."""
     model = mlp()
