@@ -39,12 +39,11 @@ def pytest_collection_modifyitems(config, items):
     outputs = tempfile.TemporaryDirectory(prefix="fastls-notebooks-")
     config.add_cleanup(outputs.cleanup)
     for item in items:
-        if not isinstance(item, IPyNbCell):
-            continue
-        kind = {"parameters", "injected-parameters"} & set(tags(item.cell))
-        if kind:
-            kept = item.cell.source + "\n" if kind == {"parameters"} else ""
-            item.cell.source = kept + _codify(item.path.with_suffix(".py"), config, Path(outputs.name))
+        kinds = tags(item.cell) if isinstance(item, IPyNbCell) else ()
+        if "injected-parameters" in kinds:
+            item.cell.source = _codify(item.path.with_suffix(".py"), config, Path(outputs.name))
+        elif "parameters" in kinds:
+            item.cell.source += "\n" + _codify(item.path.with_suffix(".py"), config, Path(outputs.name))
 
 
 def _codify(script: Path, config, outputs: Path) -> str:

@@ -531,10 +531,10 @@ for name, part in compared.items():
     groups = part[part["rival"] == "EqualWeight"].groupby(beyond.WITHIN, sort=False)["search"]
     said = "; ".join(f"{verdict}: {', '.join(searches)}" for verdict, searches in groups)
     lines.append(f"- **{beyond_figures.TITLES[name]}**, {beyond.WITHIN} of EqualWeight's best constant step: {said}.")
-dear = cost[cost[f"at most {beyond.MOST_COST:.2f}"] == "differs"].groupby("data set")["method"].apply(", ".join)
+costly = cost[cost[f"at most {beyond.MOST_COST:.2f}"] == "differs"].groupby("data set")["method"].apply(", ".join)
 lines += [
     f"- **{name}**: a step of {methods} costs more than {beyond.MOST_COST:.2f} of EqualWeight's."
-    for name, methods in dear.items()
+    for name, methods in costly.items()
 ]
 display(Markdown("\n".join(lines)))
 

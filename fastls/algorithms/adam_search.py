@@ -123,7 +123,8 @@ class AdamFBLS(CommonDirectionOptimizer):
         rho, own = gain.cpu().nan_to_num(), products[1:].cpu()
         slopes = Slopes(own, rho * slopes.shared)
         previous = self.param_groups[0]["previous_step"]
-        self.line_search = replace(self.line_search, rounding=batch.rounding)
+        of_trials = torch.finfo(batch.autocast).eps if batch.autocast else 0.0
+        self.line_search = replace(self.line_search, rounding=max(batch.rounding, of_trials))
         result = self._search(batch, rho.to(direction) * direction, active, slopes)
         if result.accepted and result.step_size:
             self._move(moves, result.step_size)

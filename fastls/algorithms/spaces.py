@@ -75,9 +75,8 @@ class Evaluation:
 
     @property
     def rounding(self) -> float:
-        """Relative rounding of the losses: that of the least precise of z, the losses and the caller's autocast."""
-        dtypes = {self.losses.dtype, self.autocast or self.losses.dtype, *(leaf.dtype for leaf in self.z.tensors)}
-        return max(torch.finfo(dtype).eps for dtype in dtypes)
+        """Relative rounding of the losses: that of the less precise of z and the losses."""
+        return max(torch.finfo(tensor.dtype).eps for tensor in [*self.z.tensors, self.losses])
 
     def encode(self) -> Latent:
         """z(x, θ_sh), checked to carry a gradient."""

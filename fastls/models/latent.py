@@ -29,7 +29,6 @@ class Latent:
                 "`encoder(inputs)` must carry a gradient, found z.requires_grad=False; "
                 "does the encoder detach its output or run under no_grad?"
             )
-
         if any(leaf.is_complex() for leaf in self.tensors):
             raise TypeError(
                 "`encoder(inputs)` must return real tensors, found complex ones: slopes and weights are sums of real "

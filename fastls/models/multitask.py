@@ -162,8 +162,8 @@ class MultiTaskModel(nn.Module):
 
     def forward(self, inputs) -> dict[str, Tensor]:
         """Outputs of all decoders, by task, for evaluation and prediction."""
-        z = self.encoder(inputs)
         self.check_decoders()
+        z = self.encoder(inputs)
         return {task: head.decode(z, inputs) for task, head in self.heads.items()}
 
     def check_decoders(self) -> None:

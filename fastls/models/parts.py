@@ -14,12 +14,14 @@ def trainable(module: nn.Module) -> dict[str, Tensor]:
 
 
 def check_parts(model: MultiTaskModel) -> None:
-    """Refuse wrapped modules, and parameters that two parts of the model share.
+    """Refuse a model that no optimizer can move rightly, and say which part of it is in the way.
 
     Raises:
-        TypeError: a module is sharded, or wrapped in DataParallel or TorchScript; or a module inside of a part is
-            wrapped in DistributedDataParallel, which `MultiTaskModel` accepts around whole parts only.
-        ValueError: a trainable parameter belongs to two tasks, or to a task and to the encoder.
+        TypeError: it is no `MultiTaskModel`; a trainable parameter is complex; a module is sharded, or wrapped in
+            DataParallel or TorchScript; or a module inside of a part is wrapped in DistributedDataParallel, which
+            `MultiTaskModel` accepts around whole parts only.
+        ValueError: the encoder has no trainable parameter; a decoder was exchanged; or a trainable parameter belongs to
+            two tasks, or to a task and to the encoder.
     """
     if not isinstance(model, MultiTaskModel):
         raise TypeError(

@@ -151,7 +151,7 @@ def compare_trial_at_zero(space: Space, evaluation: Evaluation, direction: Tenso
     counted, evaluation.passes = evaluation.passes, Passes()
     found, losses = space.losses_at(evaluation, direction, 0.0), evaluation.losses
     evaluation.passes = counted
-    rounding = max(torch.finfo(tensor.dtype).eps for tensor in [*evaluation.z.tensors, losses]) ** 0.5
+    rounding = evaluation.rounding**0.5
     far = ~((found - losses).abs() <= rounding * losses.abs().clamp(min=1e-3))
     if far.any():
         differing = {

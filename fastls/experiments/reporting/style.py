@@ -144,10 +144,12 @@ def save_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
     figure.draw_without_rendering()  # once for both files: the layout takes as long as the drawing
     figure.set_layout_engine("none")
     own, saved = figure.dpi, plt.rcParams["savefig.dpi"]
-    figure.dpi, document = saved, BytesIO()
-    # `savefig` would draw twice, and compress a picture that is decompressed at once
+    # `savefig` would draw each file twice, and pack the picture, to be unpacked at once.
+    document = BytesIO()
+    figure.dpi = saved
     FigureCanvasPdf(figure).print_pdf(document, metadata={"CreationDate": None, "Producer": None})
-    figure.dpi, canvas = saved, FigureCanvasAgg(figure)  # a PDF has its own
+    figure.dpi = saved  # a PDF has set its own
+    canvas = FigureCanvasAgg(figure)
     canvas.draw()
     figure.dpi = own
     picture = reduce_colours(Picture.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
