@@ -1,9 +1,12 @@
 """The versions, machine and device behind a result: part of every run's header, shown by `python -m fastls env`."""
 
+import multiprocessing
 import os
 import platform
 import re
+import sys
 from importlib import metadata
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import torch
@@ -31,6 +34,19 @@ def describe_environment(device: str) -> dict:
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def process_context(module: str) -> BaseContext:
+    """How processes are started, in a second instead of the time of their imports: a server imports `module` once.
+
+    A process forked from this one must not use CUDA or a thread pool, so the server is a clean one. It has the
+    environment variables of its own start: hand on those of the moment. On macOS a fork after imports may crash.
+    """
+    forks = "forkserver" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
+    context = multiprocessing.get_context("forkserver" if forks else "spawn")
+    if forks:
+        context.set_forkserver_preload([module])
+    return context
 
 
 def processor_name() -> str:

@@ -27,14 +27,14 @@
 
 # %% tags=["parameters"]
 source = "auto"  # "mnist", "digits" (scikit-learn's, the stand-in), or "auto": MNIST if its files are under data/
-n_train = 3000  # training images
-n_test = 500  # test images
+n_train = 1200  # training images
+n_test = 300  # test images
 epochs = 6
 seeds = 2  # repetitions of every run
 step_sizes = [0.001, 0.001931, 0.003728, 0.007197, 0.01389, 0.02683, 0.05179, 0.1]  # constant steps, log-spaced
 betas = [0.1, 0.2, 0.3, 0.4]  # β of BLS and FBLS in Figure 4
 beta_seeds = 1  # repetitions of every run of Figure 4
-beta_epochs = 4  # epochs of Figure 4; can be fewer, since BLS costs far more than the other methods
+beta_epochs = 3  # epochs of Figure 4; can be fewer, since BLS costs far more than the other methods
 bls_seeds = 1  # repetitions of BLS at the default β, as long as the other runs
 directions = ["mean", "pcgrad", "edm"]  # rules for the common direction, compared with MGDA; trained for `beta_epochs`
 larger_steps = []  # constant steps of SGD above the paper's largest
@@ -48,7 +48,7 @@ steps_with_fewer_seeds = [
 ]  # constant steps that are repeated only `fewer_seeds` times
 fewer_seeds = 1
 decay_every = 2  # epochs between two halvings of the bound in FBLS+decay; in the paper 10, of 100 epochs
-timing_images = 3000  # images of an epoch in Table 1
+timing_images = 1200  # images of an epoch in Table 1
 timing_rounds = 5  # measured epochs per method in Table 1
 device = "auto"  # "cpu", "cuda" or "auto"
 training_device = "auto"  # for all runs except those of Figure 4; "auto": the same as `device`

@@ -29,13 +29,13 @@
 
 # %% tags=["parameters"]
 source = "auto"  # "cityscapes", "synthetic" (drawn street scenes), or "auto": Cityscapes if its files are under data/
-n_train = 24  # training images
-n_test = 12  # test images, of Cityscapes' split "val"
-height = 64  # pixels of the training images; the originals of Cityscapes have 1024 × 2048
-width = 128
+n_train = 16  # training images
+n_test = 8  # test images, of Cityscapes' split "val"
+height = 48  # pixels of the training images; the originals of Cityscapes have 1024 × 2048
+width = 96
 crop = 0  # height of a random window of each training image; it is twice as wide; 0: the whole image
 workers = 0  # processes that read images; 0 keeps them all in memory
-epochs = 6
+epochs = 4
 seeds = 1  # repetitions of every run
 batch_size = 8
 step_sizes = [0.001, 0.01, 0.1]  # constant steps of SGD and EqualWeight

@@ -25,19 +25,20 @@
 
 # %% tags=["parameters"]
 mnist_source = "auto"  # "mnist", "digits" (the stand-in), or "auto": the first found
-mnist_n_train = 1024
+mnist_n_train = 768
 mnist_n_test = 256
 mnist_epochs = 3
 cifar_source = "auto"  # "cifar10", "cifar10-jpeg", "shapes" (the stand-in), or "auto"
-cifar_n_train = 48
-cifar_n_test = 40
+cifar_n_train = 32
+cifar_n_test = 20
 cifar_epochs = 2
 cifar_batch_size = 16
+cifar_stages = 2  # of the four of ResNet-18
 seeds = 1  # of the searches and of the best constant steps
 cifar_seeds = 1  # on CIFAR-10, where a run costs most
 mnist_step_sizes = [0.01389, 0.1, 0.7197]  # constant steps of EqualWeight and MGDA-UB
 cifar_step_sizes = [0.01389, 0.1, 0.7197]
-sensitivity_n_train = 512
+sensitivity_n_train = 256
 sensitivity_epochs = 2
 sensitivity_seeds = 1
 bounds = [0.01, 1.0, 100.0]  # FBLS's bound, or EqualWeight's step
@@ -46,9 +47,9 @@ batch_sizes = [32, 256]
 latent_scales = [0.1, 1.0, 10.0]  # factor of the encoder's last layer at the start
 timing_steps = 2  # of each method, in each round
 timing_rounds = 3
-watched_steps = 40  # taken, every fourth looked at from outside
+watched_steps = 20  # taken, every fourth looked at from outside
 chain_points = 13  # factors c of the encoder cθ
-toy_steps = 200  # at most, on the two quadratics
+toy_steps = 100  # at most, on the two quadratics
 device = "auto"  # "cpu", "cuda" or "auto"
 jobs = 1  # training runs at once
 runs_dir = "build/quick/runs"  # where runs are kept, from the root of the repository
@@ -76,6 +77,7 @@ from fastls.experiments.studies.toy import toy
 from fastls.experiments.training import parallel
 from fastls.experiments.training.store import RunStore
 from fastls.experiments.training.sweeps import Sweep
+from fastls.models import resnet
 from fastls.models.lenet import lenet
 from fastls.paths import DATA, in_repository
 
@@ -111,6 +113,7 @@ sweeps = {
         tuple(cifar_step_sizes),
         batch_size=cifar_batch_size,
         device=device,
+        model_options=() if cifar_stages == resnet.STAGES else (("stages", cifar_stages),),
     ),
 }
 

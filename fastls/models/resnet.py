@@ -12,11 +12,14 @@ from torchvision.models import resnet18 as torchvision_resnet18
 
 from fastls.models.multitask import MultiTaskModel
 
-LATENT = 512
 STEMS = ("imagenet", "small")
+STAGES = 4
+WHOLE = {"stem": "imagenet", "bfloat16": False, "stages": STAGES}  # the defaults, which keys of runs leave out
 
 
-def resnet18(tasks: tuple[str, ...], stem: str = "imagenet", bfloat16: bool = False) -> MultiTaskModel:
+def resnet18(
+    tasks: tuple[str, ...], stem: str = "imagenet", bfloat16: bool = False, stages: int = STAGES
+) -> MultiTaskModel:
     """ResNet-18 encoder (colour images to 512 features), one logit and binary cross-entropy per task.
 
     Args:
@@ -24,13 +27,14 @@ def resnet18(tasks: tuple[str, ...], stem: str = "imagenet", bfloat16: bool = Fa
         stem: "imagenet", a 7 × 7 convolution of stride 2 and a maximum over 3 × 3, of stride 2; or "small", only a
             3 × 3 convolution, usual for images of 32 × 32; "small" costs about fifteen times as much.
         bfloat16: run the encoder under autocast to bfloat16, for a GPU; z, decoders and losses stay float32.
+        stages: how many of the four stages are kept, at least 1; the last has three quarters of all parameters.
 
     Returns:
-        MultiTaskModel whose encoder takes (B, 3, H, W) and returns z of shape (B, 512); a decoder returns logits (B,),
-        its loss takes targets (B,) float32 in {0, 1}.
+        MultiTaskModel whose encoder takes (B, 3, H, W) and returns z of shape (B, 64 · 2^(stages − 1)), which is
+        (B, 512) for the whole network; a decoder returns logits (B,), its loss takes targets (B,) float32 in {0, 1}.
 
     Raises:
-        ValueError: an unknown stem.
+        ValueError: an unknown stem, or a number of stages that the network does not have.
 
     Example:
         >>> model = resnet18(("cat", "dog"))
@@ -39,14 +43,18 @@ def resnet18(tasks: tuple[str, ...], stem: str = "imagenet", bfloat16: bool = Fa
     """
     if stem not in STEMS:
         raise ValueError(f"`stem` must be one of {list(STEMS)}, found {stem!r}.")
+    if stages not in range(1, STAGES + 1):
+        raise ValueError(f"`stages` must be a whole number from 1 to {STAGES}, found {stages!r}.")
     encoder = torchvision_resnet18()
+    for dropped in range(stages + 1, STAGES + 1):
+        setattr(encoder, f"layer{dropped}", nn.Identity())
     encoder.fc = nn.Identity()
     if stem == "small":
         encoder.conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1, bias=False)
         nn.init.kaiming_normal_(encoder.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
         encoder.maxpool = nn.Identity()
     encoder = encoder.to(memory_format=torch.channels_last)
-    heads = {task: nn.Sequential(nn.Linear(LATENT, 1), nn.Flatten(0)) for task in tasks}
+    heads = {task: nn.Sequential(nn.Linear(64 * 2 ** (stages - 1), 1), nn.Flatten(0)) for task in tasks}
     losses = dict.fromkeys(tasks, F.binary_cross_entropy_with_logits)
     return MultiTaskModel(Bfloat16(encoder) if bfloat16 else encoder, heads, losses)
 

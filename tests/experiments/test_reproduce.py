@@ -11,9 +11,10 @@ import yaml
 from notebook_writer import PARAMETERS, write_repository, writes
 
 from fastls.experiments import reproduce as runner
-from fastls.experiments.notebook_runner import check_notebook_pair
+from fastls.experiments.notebook_runner import check_notebook_pair, code_cells, read_script
 from fastls.experiments.reporting.tables import read_paper
 from fastls.experiments.reproduce import Job, Result, format_results, plan, reproduce, run_job, write_notebooks
+from fastls.experiments.turns import times_steps
 from fastls.paths import ROOT
 
 
@@ -109,27 +110,65 @@ def test_profile_without_an_entry(repository):
 # What is run
 
 
-def test_only_the_notebooks_of_theory_and_of_toys_time_nothing():
-    jobs = plan("quick", (), "cpu", 1, ROOT)
-    assert [job.name for job in jobs if not job.alone] == ["01_theory", "02_toy_quadratics"]
-
-
-def test_notebooks_that_time_nothing_run_side_by_side_and_first(monkeypatch):
-    jobs = [Job(Path(f"{name}.py"), {}, Path("x"), (), alone=name in "bd") for name in "abcd"]
-    both, seen = threading.Barrier(2, timeout=10), []
+@pytest.mark.parametrize("device, stored, at_once", [("cpu", "", 2), ("cuda", "", 1), ("cpu", "1", 4)])
+def test_how_many_notebooks_run_at_once(monkeypatch, device, stored, at_once):
+    jobs = [Job(Path(f"{name}.py"), {"device": device}, Path("x"), (), Path("lock")) for name in "abcd"]
+    together, running, most, seen = threading.Barrier(at_once, timeout=10), set(), [], []
 
     def run(job, label):
-        if not job.alone:
-            both.wait()  # for the other one: it breaks where they take turns
+        running.add(job.name)
+        together.wait()  # breaks if fewer run at once
+        most.append(len(running))
+        together.wait()
+        running.discard(job.name)
         seen.append((label, job.name))
         return Result(job, None, 0.0, 0.0, 0)
 
     monkeypatch.setattr(runner, "_run_in_process", run)
-    monkeypatch.setattr(runner, "usable_cores", lambda: 2)
-    monkeypatch.delenv(runner.STORED_ONLY, raising=False)
+    monkeypatch.setattr(runner, "usable_cores", lambda: 4)
+    monkeypatch.setenv(runner.STORED_ONLY, stored)
     assert [result.job.name for result in runner.run_jobs(jobs)] == list("abcd")
-    assert sorted(seen) == [("[1/4]", "a"), ("[2/4]", "c"), ("[3/4]", "b"), ("[4/4]", "d")]
-    assert [name for _, name in seen[2:]] == ["b", "d"]
+    assert sorted(seen) == [("[1/4]", "a"), ("[2/4]", "b"), ("[3/4]", "c"), ("[4/4]", "d")]
+    assert set(most) == {at_once}
+
+
+def test_while_a_notebook_times_steps_nothing_of_the_others_runs(tmp_path):
+    code = """import time
+
+def note(kind):
+    begin = time.monotonic()
+    time.sleep(0.4)
+    with open({log!r}, "a") as file:
+        print({name!r}, kind, begin, time.monotonic(), file=file)
+
+# %%
+note("works")
+
+# %%
+timing_rounds = note("times")
+
+# %%
+note("works")"""
+    log = tmp_path / "log"
+    names = ("01_one", "02_two")
+    root = write_repository(tmp_path / "root", {name: code.format(log=str(log), name=name) for name in names})
+    assert not any(result.problem for result in runner.run_jobs(plan_for(root)))
+    lines = [line.split() for line in log.read_text().splitlines()]
+    assert len(lines) == 6
+    for name, kind, begin, end in lines:
+        others = [(float(b), float(e)) for other, _, b, e in lines if other != name]
+        assert kind == "works" or all(e <= float(begin) or b >= float(end) for b, e in others)
+
+
+TIMED = ("Timing(", "TaskScaling(", "Memory(", "time_searches(", "time_defaults(")
+
+
+def test_the_cells_that_time_steps_are_known():
+    """And no others: the notebooks of the theory and of the toys have none."""
+    for script in sorted((ROOT / "notebooks").glob("0*.py")):
+        for cell in code_cells(read_script(script)):
+            timed = any(name in cell.source for name in TIMED) and "execute(store)" in cell.source
+            assert times_steps(cell) == timed, cell.source
 
 
 def test_a_notebook_sees_the_environment_of_the_moment(tmp_path, monkeypatch):
@@ -146,7 +185,7 @@ def test_a_notebook_sees_the_environment_of_the_moment(tmp_path, monkeypatch):
 def in_process():
     """Without a process for each notebook, which takes seconds to start; the environment is put back afterwards."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in (*runner.KERNEL_ENVIRONMENT, "TQDM_DISABLE", "PYTHONPATH"):
+        for name in (*runner.KERNEL_ENVIRONMENT, "TQDM_DISABLE", "TQDM_DESC", "PYTHONPATH"):
             patch.setenv(name, "")
         patch.setattr(runner, "run_jobs", lambda jobs: [run_job(job) for job in jobs])
         yield

@@ -8,8 +8,9 @@ from torch import nn
 from torchvision.models import resnet18 as torchvision_resnet18
 
 from fastls import BLS, FBLS, MGDAUB, SGD, EqualWeight
-from fastls.models.resnet import LATENT, resnet18
+from fastls.models.resnet import resnet18
 
+LATENT = 512
 TASKS = ("cat", "dog", "ship")
 
 
@@ -37,6 +38,27 @@ def test_the_encoder_is_torchvisions():
     theirs.fc = nn.Identity()
     images, _ = batch(2)
     torch.testing.assert_close(ours(images), theirs(images))
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3])
+def test_the_first_stages_alone(stages):
+    """The features of torchvision's network after that stage, averaged over the image."""
+    torch.manual_seed(0)
+    ours = resnet18(TASKS, stages=stages).eval()
+    torch.manual_seed(0)
+    theirs = torchvision_resnet18().eval()
+    names = ["conv1", "bn1", "relu", "maxpool", *(f"layer{stage}" for stage in range(1, stages + 1))]
+    first = nn.Sequential(*(getattr(theirs, name) for name in names))
+    images, _ = batch(2)
+    torch.testing.assert_close(ours.encoder(images), first(images).mean((2, 3)))
+    assert all(logits.shape == (2,) for logits in ours(images).values())
+    assert sum(p.numel() for p in ours.encoder.parameters()) == sum(p.numel() for p in first.parameters())
+
+
+@pytest.mark.parametrize("stages", [0, 5, 2.5])
+def test_stages_that_the_network_does_not_have(stages):
+    with pytest.raises(ValueError, match=f"`stages` must be a whole number from 1 to 4, found {stages}"):
+        resnet18(TASKS, stages=stages)
 
 
 def test_sizes():

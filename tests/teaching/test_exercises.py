@@ -1,6 +1,7 @@
 """The exercise forms: derived from the scripts, in step with them, and running with every check failing helpfully."""
 
 import re
+import symtable
 
 import nbformat
 import pytest
@@ -228,13 +229,24 @@ def test_paths_hold_one_folder_deeper(executed):
 
 
 @pytest.mark.parametrize("script", FORMS)
-def test_form_runs_at_the_smoke_profile(script, tmp_path):
-    """Every check fails with a hint, and every other cell passes."""
+def test_checks_of_a_form_fail_with_a_hint(script, tmp_path):
+    """Run with the cells that they need. The others run in the smoke test of the notebook, and call no exercise."""
     form = derive_exercises(script)
     folders = {"runs_dir": str(tmp_path / "runs"), "figures_dir": str(tmp_path / "figures")}
     values = notebook_parameters(script, "smoke", {"device": "cpu", "jobs": 1} | folders)
     (parameters,) = [cell for cell in form.cells if "parameters" in tags(cell)]
     parameters.source += "\n" + papermill_translators.find_translator("python3", "python").codify(values, "smoke")
+    asked = [cell for cell in code_cells(form) if {"exercise", "check"} & set(tags(cell))]
+    theirs = {name for cell in asked if "exercise" in tags(cell) for name in defined(cell)}
+    for cell in code_cells(form):
+        assert cell in asked or not loaded(cell) & theirs, cell.source
+    wanted, kept = set(), []
+    for cell in reversed(code_cells(form)):
+        if cell in asked or defined(cell) & wanted:
+            kept.insert(0, cell)
+            wanted = wanted - defined(cell) | loaded(cell)
+    assert len(kept) < len(code_cells(form)) / 2
+    form.cells = kept
     folder = NOTEBOOKS / "exercises"
     run(form, folder if folder.exists() else NOTEBOOKS)
     told = [errors_of(nbformat.v4.new_notebook(cells=[cell])) for cell in form.cells if "check" in tags(cell)]
@@ -242,3 +254,18 @@ def test_form_runs_at_the_smoke_profile(script, tmp_path):
     for (error,) in told:
         first, hint = error.traceback
         assert re.fullmatch(r"Exercise \d, \w+, is not solved yet\.", first) and hint.startswith("  hint      ")
+
+
+def defined(cell) -> set[str]:
+    """Global names that a cell assigns, imports or defines."""
+    symbols = symtable.symtable(cell.source, "cell", "exec").get_symbols()
+    return {symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()}
+
+
+def loaded(cell) -> set[str]:
+    """Global names that a cell reads, in its functions too."""
+    tables = [symtable.symtable(cell.source, "cell", "exec")]
+    for table in tables:
+        tables.extend(table.get_children())
+    symbols = [symbol for table in tables for symbol in table.get_symbols() if symbol.is_referenced()]
+    return {symbol.get_name() for symbol in symbols if symbol.is_global()}

@@ -1,6 +1,5 @@
 """Execute the runs that the store lacks: one after the other, in several processes, or on a cluster."""
 
-import multiprocessing
 import os
 import queue
 import signal
@@ -12,7 +11,7 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from fastls.environment import SCHEDULER, usable_cores
+from fastls.environment import SCHEDULER, process_context, usable_cores
 from fastls.experiments.training.cluster import execute_on_cluster
 from fastls.experiments.training.config import RunConfig
 from fastls.experiments.training.store import Run, RunStore
@@ -76,10 +75,11 @@ def _execute_in_turn(configs: list[RunConfig], store: RunStore, bar: tqdm) -> li
 def _execute_in_processes(
     configs: list[RunConfig], store: RunStore, jobs: int, on_epochs: Callable[[int], None]
 ) -> list[Exception]:
-    context = multiprocessing.get_context("spawn")  # a forked process must not use CUDA or a thread pool of its parent
+    context = process_context(__name__)
     ticks = context.Queue()
     threads = max(1, usable_cores() // jobs)
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(ticks, threads))
+    given = (ticks, threads, dict(os.environ))
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=given)
     try:
         futures = [pool.submit(_execute, config, store) for config in configs]
         pending = set(futures)
@@ -115,9 +115,10 @@ def _pass_on(ticks, on_epochs: Callable[[int], None]) -> None:
 _ticks = None  # the queue of a worker process: a process can inherit it, but a task cannot carry it
 
 
-def _start_worker(ticks, threads: int) -> None:
+def _start_worker(ticks, threads: int, environment: dict[str, str]) -> None:
     global _ticks
     _ticks = ticks
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker at once; else it would begin the next run
     torch.set_num_threads(threads)
 
