@@ -220,10 +220,9 @@ display(
 # the smallest. Of EqualWeight it shows the best.
 
 # %%
-searched, searched_lines = frames.label_searches(constant, bls, {"BLS": default_beta})
-stepped, stepped_lines = frames.label_constant_steps(constant)
+labelled, lines = frames.label_lines(constant, bls, {"BLS": default_beta})
 halved = f"FBLS+decay: bound halved every {decay_every} epochs · {source_line}"
-figure, _ = figures.draw_learning_curves(pd.concat([searched, stepped]), halved, searched_lines | stepped_lines)
+figure, _ = figures.draw_learning_curves(labelled, halved, lines)
 style.show_figure(figure, "figure-6-top-multimnist-learning-curves", folder)
 
 # %%

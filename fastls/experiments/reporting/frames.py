@@ -167,6 +167,17 @@ def label_searches(
     return pd.concat(parts, ignore_index=True), lines
 
 
+def label_lines(
+    constant: pd.DataFrame, betas: pd.DataFrame | None = None, also: dict[str, float] | None = None
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The lines of `label_searches`, then those of `label_constant_steps`."""
+    (searched, searched_lines), (stepped, stepped_lines) = (
+        label_searches(constant, betas, also),
+        label_constant_steps(constant),
+    )
+    return pd.concat([searched, stepped]), searched_lines | stepped_lines
+
+
 def find_best_step(final: pd.DataFrame, name: str) -> float | None:
     """The constant step of a variant with the smallest final test loss (mean over seeds), without diverged steps.
 

@@ -89,7 +89,14 @@ def test_a_line_that_diverged_at_once_is_left_out(constant):
     frame, lines = label_searches(constant, to_frame(runs), also={"BLS": 0.1})
     figure, _ = figures.draw_learning_curves(frame, "", lines)
     assert [line.get_label() for line in figure.axes[0].lines] == ["FBLS", "FBLS+decay"]
-    assert "diverged in the first epoch: BLS, β = 0.1" in figure.get_supxlabel().replace("\n", " ")
+    assert "diverged: BLS, β = 0.1 (1 of 1)" in figure.get_supxlabel().replace("\n", " ")
+
+
+def test_captions_count_the_runs_that_diverged_later(constant):
+    runs = [make_run("BLS", 1.0, seed, 0.5, diverged=seed == 1, beta=0.1) for seed in range(2)]
+    frame, lines = label_searches(constant, to_frame(runs), also={"BLS": 0.1})
+    figure, _ = figures.draw_learning_curves(frame, "", lines)
+    assert "diverged: BLS, β = 0.1 (1 of 2)" in figure.get_supxlabel().replace("\n", " ")
 
 
 def test_step_sizes_draw_medians_shares_and_trials(constant):
