@@ -21,6 +21,7 @@ suppress_warnings = ["toc.not_included", "myst.header", "mystnb.unknown_mime_typ
 
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # what cells display has tables and formulas, as the text has
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 myst_links_external_new_tab = True
@@ -47,15 +48,21 @@ html_theme_options = {
 
 
 def prepare_notebook(app, docname, source):
-    """Fold what a reader does not need at first sight: solutions, parameters, the cell that installs, a quiz's code."""
+    """Fold what a reader does not need at first sight: solutions, parameters, the cell that installs, a quiz's code.
+
+    A figure's alternative text is the first line of its caption.
+    """
     path = ROOT / f"{docname}.ipynb"
     if not path.exists() or docname.startswith("notebooks/exercises"):
         return
     notebook = json.loads(source[0])
-    notebook["cells"] = [cell for cell in notebook["cells"] if "injected-parameters" not in _tags(cell)]
     for cell in notebook["cells"]:
-        if {"exercise", "parameters", "install", "live", "quiz"} & set(_tags(cell)):
+        if {"exercise", "parameters", "injected-parameters", "install", "live", "quiz"} & set(_tags(cell)):
             cell["metadata"]["tags"] = [*_tags(cell), "hide-input"]
+        data = [output.get("data", {}) for output in cell.get("outputs", [])]
+        captions = ["".join(some["text/markdown"]).strip() for some in data if "text/markdown" in some]
+        if captions and any("image/png" in some for some in data):
+            cell["metadata"]["mystnb"] = {"image": {"alt": captions[0].splitlines()[0]}}
     source[0] = json.dumps(notebook)
 
 

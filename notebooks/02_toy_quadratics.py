@@ -345,13 +345,13 @@ tell(
 #
 # ### Exercise 7: an encoder that loses descent
 #
-# Two gradients in $z$ are given, and $d_z$ is MGDA's direction, which lowers both losses in $z$. Construct a regular
-# encoder $A$ for which the step raises one of them, however small $\eta$ is: $\langle g_t, AA^\top d_z\rangle < 0$.
+# Two gradients in $z$ are given, and $d_z$ is MGDA's direction, which lowers both losses in $z$. Construct an
+# invertible encoder $A$ for which the step raises one of them, however small $\eta$ is: $\langle g_t, AA^\top d_z\rangle < 0$.
 
 
 # %% tags=["exercise"]
 def losing_encoder(g1: Tensor, g2: Tensor) -> Tensor:
-    """A regular 2 × 2 matrix A with ⟨g_t, A Aᵀ d_z⟩ < 0 for one of the tasks."""
+    """An invertible 2 × 2 matrix A with ⟨g_t, A Aᵀ d_z⟩ < 0 for one of the tasks."""
     ### BEGIN SOLUTION
     g = torch.stack([g1, g2])
     d_z = fastls.mgda(g @ g.T) @ g
@@ -420,7 +420,8 @@ rates = pd.concat(
     [toy_rates.local_rates(along_set, ratio=ratio).assign(ratio=ratio) for ratio in (0.05, 0.2, 0.6, 1.0)]
 )
 caption = (
-    f"medians over {n_starts} starts, at most {max_steps} steps · × some did not arrive · first two panels: "
+    f"medians over {n_starts} starts, at most {max_steps} steps · × some did not arrive, and without a point half or more · "
+    "first two panels: "
     f"σ₂/σ₁ = {toy.RATIO:g}, last two: σ₁ = 1"
 )
 figure, by_encoder = toy_figures.draw_gain(by_scale, (limits.min(), limits.max()), by_ratio, rates, caption)

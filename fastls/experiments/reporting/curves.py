@@ -89,7 +89,6 @@ def draw_learning_curves(frame: pd.DataFrame, source: str, lines: dict[str, str]
     table = draw_lines(axes, frame, lines, METRIC_LABELS)
     for panel in axes:
         panel.set_yscale("log")
-    share_limits(axes)
     plain_ticks(axes)
     share_legend(figure, axes[0])
     sign(figure, f"mean of the tasks, bands from the lowest to the highest run · {count_runs(frame, lines)}\n{source}")
@@ -128,8 +127,8 @@ def draw_step_sizes(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> 
     cut = ""
     if axes[0].get_ylim()[0] < least:  # where searches failed, at the floor
         axes[0].set_ylim(bottom=least)
-        failed = 1 - table["accepted"].min()
-        cut = f" · the first panel ends at {least:.1g}; up to {failed:.0%} of the searches of an epoch failed"
+        label, failed = table["accepted"].idxmin()[0], 1 - table["accepted"].min()
+        cut = f" · the first panel ends at {least:.1g}; up to {failed:.0%} of an epoch's searches of {label} failed"
     axes[1].set(xlabel="epoch", ylim=(-0.03, 1.03), title="share of steps at the bound")
     axes[2].set(xlabel="epoch", ylim=(0, None), title="trials per step")
     axes[3].set(xlabel="epoch", yscale="log", title=r"median gain $\|J^T d_z\|^2/\|d_z\|^2$")

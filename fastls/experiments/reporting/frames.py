@@ -118,7 +118,8 @@ def provenance(runs: Sequence[Run]) -> str:
     parts = [first.header["data"]["description"], *_describe_size(config)]
     if "epochs" not in config:
         parts.append(environment["device"])
-        parts += [f"{environment['threads']} threads"] if config["device"] == "cpu" else []
+        threads = environment["threads"]
+        parts += [f"{threads} thread{'s' * (threads > 1)}"] if config["device"] == "cpu" else []
     return " · ".join([*parts, config["device"]])
 
 

@@ -111,7 +111,7 @@ def test_failed_searches_leave_the_first_panel_and_are_counted_below(constant):
     failing = frame.assign(step_p05=frame["step_p05"].where(frame["label"] != "FBLS", 1e-10), accepted=0.75)
     figure, table = figures.draw_step_sizes(failing, "", lines)
     assert figure.axes[0].get_ylim()[0] == pytest.approx(table["step_median"].min() / 100)
-    assert "up to 25% of the searches of an epoch failed" in figure.get_supxlabel().replace("\n", " ")
+    assert "up to 25% of an epoch's searches of" in figure.get_supxlabel().replace("\n", " ")
     whole, _ = figures.draw_step_sizes(frame, "", lines)
     assert "failed" not in whole.get_supxlabel()
 
