@@ -38,13 +38,14 @@ html_css_files = ["book.css"]
 html_show_sphinx = False
 html_additional_pages = {"index": "redirect.html"}
 templates_path = ["templates"]
-html_theme_options = {
-    "repository_url": REPOSITORY,
-    "repository_branch": "main",
-    "use_repository_button": True,
-    "launch_buttons": {"colab_url": "https://colab.research.google.com", "binderhub_url": "https://mybinder.org"},
-    "show_toc_level": 2,
-}
+html_theme_options = {"show_toc_level": 2}
+if "/OWNER/" not in REPOSITORY:  # a placeholder leads nowhere
+    html_theme_options |= {
+        "repository_url": REPOSITORY,
+        "repository_branch": "main",
+        "use_repository_button": True,
+        "launch_buttons": {"colab_url": "https://colab.research.google.com", "binderhub_url": "https://mybinder.org"},
+    }
 
 
 def prepare_notebook(app, docname, source):
@@ -62,7 +63,7 @@ def prepare_notebook(app, docname, source):
         data = [output.get("data", {}) for output in cell.get("outputs", [])]
         captions = ["".join(some["text/markdown"]).strip() for some in data if "text/markdown" in some]
         if captions and any("image/png" in some for some in data):
-            cell["metadata"]["mystnb"] = {"image": {"alt": captions[0].splitlines()[0]}}
+            cell["metadata"]["mystnb"] = {"image": {"alt": captions[0].splitlines()[0].replace("$", "").rstrip()}}
     source[0] = json.dumps(notebook)
 
 

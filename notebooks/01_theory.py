@@ -526,7 +526,8 @@ passes
 #
 # $JJ^\top$ stretches the step and may turn it. `record.gain` measures the stretch along $d_z$,
 # $\rho = \|J^\top d_z\|^2 / \|d_z\|^2 = \langle JJ^\top d_z, d_z\rangle / \|d_z\|^2$. On the small network of section
-# 6, how far is each prediction from the true move of $z$?
+# 6 (a linear layer and a tanh, read by two linear classifiers), how far is each prediction from the true move of $z$? The
+# code goes through a step of FBLS with the library's own parts.
 
 # %%
 model = small_network()

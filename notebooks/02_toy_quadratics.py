@@ -111,10 +111,10 @@ problem = toy.two_quadratics()
 display(Markdown("The minima $z_t^*$ and the curvatures $H_t$, which are diagonal:"))
 pd.DataFrame(
     {
-        "first entry of $z_t^*$": toy.CENTRES[:2, 0],
-        "second entry of $z_t^*$": toy.CENTRES[:2, 1],
-        "$H_{11}$": toy.CURVATURES[:2, 0, 0],
-        "$H_{22}$": toy.CURVATURES[:2, 1, 1],
+        "minimum, first entry": toy.CENTRES[:2, 0],
+        "minimum, second entry": toy.CENTRES[:2, 1],
+        "H₁₁": toy.CURVATURES[:2, 0, 0],
+        "H₂₂": toy.CURVATURES[:2, 1, 1],
     },
     index=["task 1", "task 2"],
 )
@@ -281,7 +281,7 @@ def follow_bound(lr):
 swept = {
     "β": toy.sweep(betas, lambda beta: follow_with(line_search=fastls.Backtracking(beta=beta))),
     "γ": toy.sweep(gammas, lambda gamma: follow_with(line_search=fastls.Backtracking(gamma=gamma))),
-    "$lr_{ub}$, or lr": toy.sweep(bounds, follow_bound),
+    "lr_ub, or lr": toy.sweep(bounds, follow_bound),
 }
 caption = (
     f"left: one start; else the median over {len(starts[:3])} starts, at most {max_steps} steps · × some did not arrive"
@@ -302,7 +302,7 @@ _ = tables.write_table(
 show(turned.pivot_table(index=["parameter", "value"], columns="label", values=["steps", "encoder passes"], sort=False))
 
 # %%
-by_bound = swept["$lr_{ub}$, or lr"]
+by_bound = swept["lr_ub, or lr"]
 arrived = by_bound[by_bound["arrived"] == by_bound["starts"]]
 reach = arrived.groupby("label")["value"].agg(["min", "max"])
 best = arrived.loc[arrived.groupby("label")["encoder passes"].idxmin()].set_index("label")
@@ -420,7 +420,7 @@ rates = pd.concat(
     [toy_rates.local_rates(along_set, ratio=ratio).assign(ratio=ratio) for ratio in (0.05, 0.2, 0.6, 1.0)]
 )
 caption = (
-    f"medians over {n_starts} starts, at most {max_steps} steps · × some did not arrive, and without a point half or more · "
+    f"medians over {n_starts} starts, at most {max_steps} steps · × some did not arrive; without a point, half or more did not · "
     "first two panels: "
     f"σ₂/σ₁ = {toy.RATIO:g}, last two: σ₁ = 1"
 )
