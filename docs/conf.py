@@ -48,8 +48,19 @@ if "/OWNER/" not in REPOSITORY:  # a placeholder leads nowhere
     }
 
 
+# Tag of a cell that is folded -> what a click shows.
+FOLDED = {
+    "exercise": "a solution",
+    "parameters": "the parameters at the default size",
+    "injected-parameters": "the parameters of this page",
+    "install": "how to install",
+    "live": "the code of the live figure",
+    "quiz": "the code of the questions",
+}
+
+
 def prepare_notebook(app, docname, source):
-    """Fold what a reader does not need at first sight: solutions, parameters, the cell that installs, a quiz's code.
+    """Fold what a reader does not need at first sight.
 
     A figure's alternative text is the first line of its caption.
     """
@@ -58,12 +69,14 @@ def prepare_notebook(app, docname, source):
         return
     notebook = json.loads(source[0])
     for cell in notebook["cells"]:
-        if {"exercise", "parameters", "injected-parameters", "install", "live", "quiz"} & set(_tags(cell)):
+        if folded := FOLDED.keys() & set(_tags(cell)):
             cell["metadata"]["tags"] = [*_tags(cell), "hide-input"]
+            cell["metadata"]["mystnb"] = {"code_prompt_show": f"Show {FOLDED[folded.pop()]}"}
         data = [output.get("data", {}) for output in cell.get("outputs", [])]
         captions = ["".join(some["text/markdown"]).strip() for some in data if "text/markdown" in some]
         if captions and any("image/png" in some for some in data):
-            cell["metadata"]["mystnb"] = {"image": {"alt": captions[0].splitlines()[0].replace("$", "").rstrip()}}
+            text = captions[0].splitlines()[0].replace("$", "").rstrip()
+            cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": text}
     source[0] = json.dumps(notebook)
 
 
