@@ -17,8 +17,8 @@ BETA, GROWTH = 0.3, 1.3
 FIRST_STEP, FLOOR, GUARD = 1e-6, 1e-14, 1000.0
 
 
-def polyak_step(losses: Tensor, slopes: Slopes) -> float:
-    """min_t L_t / s_t: the step at which the first task is predicted to reach zero loss. Negative losses set no bound.
+def polyak_step(losses: Tensor, slopes: Slopes, solved: float = 0.0) -> float:
+    """min_t L_t / s_t over L_t ≥ `solved`: the step at which the first task is predicted to reach zero loss.
 
     Example:
         >>> polyak_step(torch.tensor([2.0, 1.0]), Slopes(own=torch.tensor([1.0, 1.0]), shared=torch.tensor([0.0, 3.0])))
@@ -27,7 +27,7 @@ def polyak_step(losses: Tensor, slopes: Slopes) -> float:
     Source: Polyak (1969), https://doi.org/10.1016/0041-5553(69)90061-5, with zero as the smallest possible loss.
     """
     losses, total = losses.double(), slopes.total.double()
-    return float(torch.where(losses >= 0, losses / total, torch.inf).min())
+    return float(torch.where(losses >= solved, losses / total, torch.inf).min())
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class BoundedBacktracking(Backtracking):
 
     The bound: no step is predicted to decrease a loss below zero. Where the rounding of a loss hides the decrease that
     the test asks for, the loss may not rise by more than this rounding. Else a search that begins at 1e-6 would never
-    begin in bfloat16, or where losses are large.
+    begin in bfloat16, or where losses are large. A task whose loss is below the rounding of the largest loss is solved:
+    it sets no bound, and its loss may rise to there. Else a loss of 0 would stop every task.
 
     Attributes:
         rounding: of a loss, relative to it; 0 for exact losses.
@@ -46,12 +47,14 @@ class BoundedBacktracking(Backtracking):
 
     def _search(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float) -> SearchResult:
         hidden = self.rounding * losses.double().abs()  # (T,), what rounding hides of a loss
+        solved = float(hidden.max())  # a task below this is solved: its loss would stop all tasks
+        hidden = hidden.where(losses.double().abs() >= solved, solved)
 
         def see(eta: float) -> Tensor:
             too_short = eta * self.beta * slopes.total.double() < hidden
             return phi(eta).to(hidden) - torch.where(too_short, hidden, 0)
 
-        return super()._search(see, losses, slopes, min(lr_ub, polyak_step(losses, slopes)), previous)
+        return super()._search(see, losses, slopes, min(lr_ub, polyak_step(losses, slopes, solved)), previous)
 
 
 class AdamFBLS(CommonDirectionOptimizer):
@@ -73,7 +76,8 @@ class AdamFBLS(CommonDirectionOptimizer):
     this rounding, and not by more.
     The bound L_t / s_t is Polyak's step for losses that are never negative: no step is predicted to decrease a loss
     below zero. The test cannot see all that a step does to the encoder: without this bound η can grow until a
-    pretrained encoder is ruined. A task whose loss is negative sets no bound.
+    pretrained encoder is ruined. A negative loss sets no bound, and neither does one below the rounding of the largest
+    loss: its task is solved, and would stop the others.
     A step costs 1 encoder forward and 1 encoder backward, T decoder forwards and backwards, and T decoder forwards per
     trial. The optimizer keeps two numbers per parameter, as Adam does.
 

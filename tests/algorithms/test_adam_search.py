@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from helpers import batch, copies, equal, mlp
+from torch.nn.functional import cross_entropy
 
 from fastls import SGD, AdamFBLS
 from fastls.algorithms.adam_search import BETA, FIRST_STEP, GROWTH, BoundedBacktracking, polyak_step
@@ -181,6 +182,19 @@ def test_it_begins_where_rounding_hides_its_first_steps(kind):
             records.append(optimizer.step(inputs, targets))
     assert records[-1].step_size > 1e-4
     assert (records[-1].losses < records[0].losses).all()
+
+
+def test_a_solved_task_does_not_stop_the_others():
+    """Its cross-entropy is 0 in float32, and its gradient is not: no step is short enough to lower this loss."""
+    model, (inputs, targets) = mlp(2, dtype=torch.float32), batch(2, dtype=torch.float32)
+    model.losses["task1"] = lambda output, target: cross_entropy(
+        torch.cat([output + 20, -output], 1), torch.zeros(len(output), dtype=torch.long)
+    )
+    optimizer = AdamFBLS(model)
+    records = [optimizer.step(inputs, targets) for _ in range(150)]
+    assert records[0].losses[1] == 0 and records[0].slopes[1] > 0
+    assert all(record.accepted for record in records)
+    assert records[-1].losses[0] < 0.9 * records[0].losses[0] and records[-1].losses[1] < 1e-6
 
 
 def test_a_loss_may_rise_by_its_rounding_only_where_that_hides_the_decrease():
