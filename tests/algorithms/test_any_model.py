@@ -20,12 +20,13 @@ TREES = {
         lambda z: {"z": z, "lengths": torch.ones(len(z), dtype=torch.int64), "name": "x", "none": None},
         lambda z: z["z"] * z["lengths"][:, None],
     ),
+    "a scalar in it": (lambda z: (z[0, 0], z), lambda z: z[1] + 0 * z[0]),
     "a tensor twice": (lambda z: (z, z), lambda z: (z[0] + z[1]) / 2),
 }
 
 
 @pytest.mark.parametrize("algorithm", METHODS)
-@pytest.mark.parametrize("tree", ["tuple", "dict", "with what does not move"])
+@pytest.mark.parametrize("tree", ["tuple", "dict", "with what does not move", "a scalar in it"])
 def test_z_may_be_a_tree_of_tensors(algorithm, tree):
     """The steps are those of one tensor that holds the same numbers."""
     split, join = TREES[tree]

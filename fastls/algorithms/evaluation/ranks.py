@@ -14,14 +14,14 @@ class Ranks:
 
     Args:
         group: the group, or None.
-        inputs: the batch of this rank, or its z; the length of its first tensor is n_r.
+        inputs: the batch of this rank, or its z; the length of its first tensor with a dimension is n_r.
         device: where the sums are taken.
     """
 
     def __init__(self, group, inputs=None, device: torch.device | None = None):
         self.group, self.device, self.share = group, device, 1.0
         if group is not None:
-            size = next(len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor))
+            size = next(len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.dim())
             sizes = torch.tensor(float(size), dtype=torch.float64, device=device)
             self.share = size / self.sum([sizes])[0].item()
 
