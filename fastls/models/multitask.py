@@ -177,11 +177,10 @@ class MultiTaskModel(nn.Module):
 
 
 def check_decoder(task: str, signature: inspect.Signature) -> list[str]:
-    """The parameters of a decoder's ``forward`` after z; ValueError if it needs one that is not ``inputs``."""
-    names = list(signature.parameters)[1:]
+    """The parameters of a decoder's ``forward`` after z, without * and **; ValueError if it needs one not ``inputs``."""
     collect = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    needed = [name for name in names if signature.parameters[name].default is inspect.Parameter.empty]
-    asked = [name for name in needed if signature.parameters[name].kind not in collect]
+    names = [name for name, parameter in list(signature.parameters.items())[1:] if parameter.kind not in collect]
+    asked = [name for name in names if signature.parameters[name].default is inspect.Parameter.empty]
     if set(asked) - {"inputs"}:
         raise ValueError(
             f"The decoder of task {task!r} must have `forward(z)` or `forward(z, inputs)`, found that it asks for "
