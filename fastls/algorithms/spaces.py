@@ -24,7 +24,7 @@ from fastls.algorithms.directions import compute_gramian
 from fastls.algorithms.evaluation.ranks import Ranks
 from fastls.models.latent import Latent, flatten_gradients
 from fastls.models.multitask import NO_LABEL, MultiTaskModel, check_targets
-from fastls.models.parts import trainable
+from fastls.models.parts import trainable, trainable_encoder
 from fastls.models.trial_state import Snapshot
 
 
@@ -57,7 +57,7 @@ class Evaluation:
         check_targets(model, targets)
         self.model, self.inputs, self.targets = model, inputs, targets
         self.passes = Passes()
-        self.encoder_parameters = trainable(model.encoder)
+        self.encoder_parameters = trainable_encoder(model)
         self.head_parameters = [trainable(head) for head in model.heads.values()]
         device = next(iter(self.encoder_parameters.values())).device
         self.autocast = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None

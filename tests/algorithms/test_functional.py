@@ -10,7 +10,15 @@ from helpers import batch, copies, equal, mlp, noisy
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from fastls import FBLS, MGDAUB, Backtracking, MultiTaskModel, latent_backward, latent_line_search
+from fastls import (
+    FBLS,
+    MGDAUB,
+    Backtracking,
+    MultiTaskModel,
+    compare_with_backward,
+    latent_backward,
+    latent_line_search,
+)
 
 
 def make(tasks: int = 3, dtype: torch.dtype = torch.float64) -> MultiTaskModel:
@@ -102,6 +110,16 @@ def test_a_search_whose_trials_find_other_losses_is_warned_of_once():
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="A trial at a step of size 0")
         latent_line_search(latent_backward(model, model.encoder(inputs), targets))
+
+
+def test_an_encoder_that_is_frozen_later_is_refused():
+    model, (inputs, targets) = mlp(), batch()
+    latent_backward(model, model.encoder(inputs), targets)
+    model.encoder.requires_grad_(False)
+    with pytest.raises(ValueError, match="The encoder must have a trainable parameter, found none. Unfreeze one"):
+        latent_backward(model, model.encoder(inputs).requires_grad_(), targets)
+    with pytest.raises(ValueError, match="The encoder must have a trainable parameter, found none. Unfreeze one"):
+        compare_with_backward(model, inputs, targets)
 
 
 def test_a_search_after_the_move_is_refused():

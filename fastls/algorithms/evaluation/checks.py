@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from fastls.algorithms.spaces import Evaluation, Passes, Space
 from fastls.models.multitask import MultiTaskModel
-from fastls.models.parts import trainable
+from fastls.models.parts import trainable_encoder
 from fastls.models.trial_state import Snapshot, get_generators, same_generators
 
 TOLERANCE = 0.05  # of a gradient's norm, between two computations: bfloat16 rounding, sums in another order
@@ -43,7 +43,7 @@ def compare_with_backward(model: MultiTaskModel, inputs, targets: dict[str, Tens
     held = [(parameter, parameter.grad) for parameter in model.parameters()]
     given = [leaf for leaf in tree_leaves((inputs, targets)) if isinstance(leaf, Tensor) and leaf.is_leaf]
     given = [(leaf, leaf.grad) for leaf in given]
-    start = Snapshot(model, next(iter(trainable(model.encoder).values())).device)
+    start = Snapshot(model, next(iter(trainable_encoder(model).values())).device)
     hooks = []
     try:
         evaluation = Evaluation(model, inputs, targets, replayable=False)
