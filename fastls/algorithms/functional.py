@@ -115,7 +115,7 @@ def latent_backward(
     batch = Evaluation(model, inputs, targets, replayable=True, z=z, spread=True)
     if first:
         check_paths(batch)
-        model.looked_at.add("paths")
+        model.looked_at |= {"paths"} if batch.labelled else set()
     with batch.in_full_precision():
         found = find_direction(LatentSpace(), get_direction(direction), batch)
         for t in found.active.nonzero().squeeze(1).tolist():  # no zeros for other tasks: AdamW would decay them

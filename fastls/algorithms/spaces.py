@@ -13,7 +13,7 @@ space              g_t                           trial                  step of 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -85,24 +85,22 @@ class Evaluation:
         return z
 
     def _evaluate_decoders(self, replayable: bool) -> None:
-        self.copies = [[leaf.detach().requires_grad_() for leaf in self.z.tensors] for _ in self.model.tasks]
-        losses = []
-        for head, copy in zip(self.model.heads.values(), self.copies, strict=True):
+        model, losses = self.model, []
+        self.copies = [[leaf.detach().requires_grad_() for leaf in self.z.tensors] for _ in model.tasks]
+        for head, copy in zip(model.heads.values(), self.copies, strict=True):
             if replayable:
-                self.head_starts.append(Snapshot(head, self.z.device, self.model.draws_elsewhere))
+                self.head_starts.append(Snapshot(head, self.z.device, model.draws_elsewhere))
             losses.append(self.ranks.weigh(head(self.z.rebuild(copy), self.inputs, self.targets[head.task])))
             if replayable:
                 self.head_starts[-1].close()
         self.passes.decoder_forward += len(losses)
         self.losses = self.ranks.sum([torch.stack([loss.detach() for loss in losses])])[0]
-        check_finite(self.model, self.losses, "Losses", NO_LABEL)
+        check_finite(model, self.losses, "Losses", NO_LABEL)
         self.task_losses, self.total = losses, sum(losses)
-        self.labelled = {task for task, loss in zip(self.model.tasks, losses, strict=True) if loss.requires_grad}
-        if not self.total.requires_grad:
-            raise ValueError("Some loss must have a gradient, found none; does no task have a label in this batch?")
+        self.labelled = {task for task, loss in zip(model.tasks, losses, strict=True) if loss.requires_grad}
         owned = [list(parameters.values()) for parameters in self.head_parameters]
         leaves = [leaf for copy in self.copies for leaf in copy] + [parameter for some in owned for parameter in some]
-        gradients = iter(torch.autograd.grad(self.total, leaves, allow_unused=True, materialize_grads=True))
+        gradients = iter(differentiate(model, self.total, leaves))
         self.passes.decoder_backward += len(losses)
         by_task = [[next(gradients) for _ in copy] for copy in self.copies]
         self.latent_gradients = [list(of_leaf) for of_leaf in zip(*by_task, strict=True)]  # of each leaf, T of them
@@ -251,6 +249,19 @@ class Trials:
             self.latent = None  # releases the old z before a new one is made
             self.latent = eta, self.space.latent_at(self.evaluation, self.direction, eta)
         return self.evaluation.trial_losses([self.numbers[t] for t in tasks], self.latent[1], eta)
+
+
+def differentiate(model: MultiTaskModel, total: Tensor, leaves: list[Tensor]) -> Sequence[Tensor]:
+    """∂total/∂leaf, zero where there is none. A rank without any label counts as a loss of zero.
+
+    Raises:
+        ValueError: no loss has a gradient, and there are no other ranks.
+    """
+    if total.requires_grad:
+        return torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+    if model.process_group is None:
+        raise ValueError("Some loss must have a gradient, found none; does no task have a label in this batch?")
+    return [torch.zeros_like(leaf) for leaf in leaves]
 
 
 def squared_norm(tensors: list[Tensor], like: Tensor) -> Tensor:

@@ -177,7 +177,7 @@ class MultiTaskModel(nn.Module):
 
 
 def check_decoder(task: str, signature: inspect.Signature) -> list[str]:
-    """The parameters of a decoder's ``forward`` after z, without * and **; ValueError if it needs one not ``inputs``."""
+    """The parameters of a decoder's ``forward`` after z, but * and **; ValueError if it needs one not ``inputs``."""
     collect = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     names = [name for name, parameter in list(signature.parameters.items())[1:] if parameter.kind not in collect]
     asked = [name for name in names if signature.parameters[name].default is inspect.Parameter.empty]

@@ -84,10 +84,16 @@ def test_a_task_without_a_label_sits_out_the_step(algorithm):
         torch.testing.assert_close(ours, theirs)
 
 
-def test_a_batch_without_any_label_is_named():
-    model = MultiTaskModel(Encoder(), heads(), dict.fromkeys("ab", lambda output, target: None))
+@pytest.mark.parametrize("algorithm", [FBLS, EqualWeight])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_batch_without_any_label_is_named(algorithm, first):
+    model = MultiTaskModel(Encoder(), heads(), LOSSES)
+    optimizer = make(algorithm, model)
+    if not first:
+        optimizer.step(*data())
+    model.losses |= dict.fromkeys("ab", lambda output, target: None)
     with pytest.raises(ValueError, match="does no task have a label in this batch"):
-        FBLS(model).step(*data())
+        optimizer.step(*data())
 
 
 def test_the_mean_of_nothing_is_explained():

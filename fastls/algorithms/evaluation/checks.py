@@ -60,7 +60,9 @@ def compare_with_backward(model: MultiTaskModel, inputs, targets: dict[str, Tens
                 compare = partial(_compare, names, ours, found)
                 hooks.append(parameter.register_post_accumulate_grad_hook(compare))
         z = model.encoder(inputs)
-        sum(head(z, inputs, targets[task]) for task, head in model.heads.items()).backward()  # the ordinary way
+        total = sum(head(z, inputs, targets[task]) for task, head in model.heads.items())
+        if labelled:  # else this is a rank without any label
+            total.backward()  # the ordinary way
         _check_agreement(found)
         return labelled
     finally:
