@@ -80,7 +80,12 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
         self.model = model
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """As torch's; ValueError for a state of AdamFBLS in another method, or of another method in AdamFBLS."""
+        """As torch's; ValueError for a state of AdamFBLS in another method, the other way round, or of no optimizer."""
+        if "param_groups" not in state_dict:
+            raise ValueError(
+                f"`{type(self).__name__}` must load a state with `param_groups`, found {sorted(state_dict)}: that of "
+                "another kind of optimizer. Load the model alone."
+            )
         groups = (state_dict["param_groups"], self.param_groups)
         theirs, ours = (any("metric" in group for group in some) for some in groups)
         if theirs != ours:

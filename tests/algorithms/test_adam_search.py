@@ -215,3 +215,5 @@ def test_its_state_and_that_of_other_methods_are_kept_apart():
         theirs.load_state_dict(ours.state_dict())
     with pytest.raises(ValueError, match="`AdamFBLS` must load a state of AdamFBLS, found one without"):
         ours.load_state_dict(theirs.state_dict())
+    with pytest.raises(ValueError, match=r"`SGD` must load a state with `param_groups`, found \['inner', 'outer'\]"):
+        theirs.load_state_dict({"outer": {}, "inner": {}})
