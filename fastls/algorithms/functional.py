@@ -118,10 +118,10 @@ def latent_backward(
         model.looked_at |= {"paths"} if batch.labelled else set()
     with batch.in_full_precision():
         found = find_direction(LatentSpace(), get_direction(direction), batch)
+        gain = _backward(batch, found.direction)
         for t in found.active.nonzero().squeeze(1).tolist():  # no zeros for other tasks: AdamW would decay them
             for parameter, gradient in zip(batch.head_parameters[t].values(), batch.own_gradients[t], strict=True):
                 parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad + gradient
-        gain = _backward(batch, found.direction)
     slopes, weights = found.slopes.total.to(batch.losses.device), found.weights.to(batch.losses.device)
     seen = (batch.losses, weights, slopes, found.stationary, gain)
     return LatentStep(*seen, batch, found, _versions(batch), accumulated)
@@ -133,17 +133,19 @@ def _versions(batch: Evaluation) -> list[int]:
 
 
 def _backward(batch: Evaluation, direction: Tensor) -> Tensor | None:
-    """Run ``z.backward(d_z)``; returns the gain, computed from what this backward adds to `.grad`."""
+    """Run ``z.backward(d_z)``; returns the gain, from what this backward adds to `.grad`. An error adds nothing."""
     if batch.ranks.group is not None and batch.z.tensors[0].is_leaf:
         raise NotImplementedError("z must not be a leaf with several processes: nothing would add up their gradients.")
     held = [(parameter, parameter.grad) for parameter in batch.encoder_parameters.values()]
     for parameter, _ in held:
         parameter.grad = None
-    torch.autograd.backward(batch.z.tensors, batch.z.split(direction))
-    reached = [(parameter, before) for parameter, before in held if parameter.grad is not None]
-    added = batch.ranks.sum([parameter.grad for parameter, _ in reached])
-    for parameter, before in held:
-        parameter.grad = before
+    try:
+        torch.autograd.backward(batch.z.tensors, batch.z.split(direction))
+        reached = [(parameter, before) for parameter, before in held if parameter.grad is not None]
+        added = batch.ranks.sum([parameter.grad for parameter, _ in reached])
+    finally:
+        for parameter, before in held:
+            parameter.grad = before
     for (parameter, before), gradient in zip(reached, added, strict=True):
         parameter.grad = gradient if before is None else before + gradient
     return squared_norm(added, batch.losses) / batch.squared_length(direction) if added else None

@@ -138,6 +138,20 @@ def test_nothing_is_written_where_a_loss_is_nan():
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_a_backward_that_fails_leaves_every_gradient():
+    model, (inputs, targets) = mlp(), batch()
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+
+    def fail(gradient):
+        raise RuntimeError("out of memory")
+
+    model.encoder[0].weight.register_hook(fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        latent_backward(model, model.encoder(inputs), targets)
+    assert all(parameter.grad is not None and bool((parameter.grad == 1).all()) for parameter in model.parameters())
+
+
 def test_adamw_with_clipped_gradients_learns():
     model, (inputs, targets) = mlp(), batch()
     mover = torch.optim.AdamW(model.parameters(), lr=0.01)
