@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fastls.algorithms.directions import Direction
 from fastls.algorithms.evaluation.ranks import Ranks
-from fastls.algorithms.line_search import Backtracking, ConstantStep, LineSearch
+from fastls.algorithms.line_search import Backtracking, ConstantStep, LineSearch, SearchResult
 from fastls.algorithms.multitask_optimizer import CommonDirectionOptimizer, MultiTaskOptimizer, StepRecord
 from fastls.algorithms.spaces import LatentSpace, ParameterSpace, Passes, check_finite, differentiate
 from fastls.models.latent import Latent
@@ -154,14 +154,6 @@ class EqualWeight(MultiTaskOptimizer):
         check_finite(model, losses, "Losses", NO_LABEL)
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         self._move(ranks.sum(list(differentiate(model, mine.mean(), parameters))), self.lr)
-        return StepRecord(
-            losses=losses,
-            weights=torch.full_like(losses, 1 / len(tasks)),
-            slopes=None,
-            step_size=self.lr,
-            trials=0,
-            accepted=True,
-            stationary=False,
-            gain=None,
-            passes=Passes(1, 1, len(tasks), len(tasks)),
-        )
+        weights, passes = torch.full_like(losses, 1 / len(tasks)), Passes(1, 1, len(tasks), len(tasks))
+        result = SearchResult(self.lr, trials=0, accepted=True)
+        return StepRecord(losses, weights, None, *result, stationary=False, gain=None, passes=passes)

@@ -43,5 +43,5 @@ class Ranks:
         return values.cpu()
 
     def weigh(self, loss: Tensor) -> Tensor:
-        """(n_r / N) L: this rank's term of the loss of the whole batch; float64, as a rank without a label has it too."""
+        """(n_r / N) L: this rank's term of the loss of the whole batch; float64 also on a rank without a label."""
         return loss if self.group is None else self.share * loss.double()
