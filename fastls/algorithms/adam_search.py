@@ -1,13 +1,15 @@
 """FBLS along Adam's step: a search in latent space with no number to choose."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from fastls.algorithms.directions import Direction
+from fastls.algorithms.functional import CommonDirection
 from fastls.algorithms.line_search import Backtracking, Phi, SearchResult, Slopes
-from fastls.algorithms.multitask_optimizer import CommonDirectionOptimizer
+from fastls.algorithms.multitask_optimizer import CommonDirectionOptimizer, StepRecord
 from fastls.algorithms.spaces import Evaluation, LatentSpace, check_encoder_gradient, squared_norm
 from fastls.models.multitask import MultiTaskModel
 
@@ -30,7 +32,6 @@ def polyak_step(losses: Tensor, slopes: Slopes, solved: float = 0.0) -> float:
     return float(torch.where(losses >= solved, losses / total, torch.inf).min())
 
 
-@dataclass(frozen=True)
 class BoundedBacktracking(Backtracking):
     """`Backtracking` that knows the rounding of the losses, and whose first trial is at most `polyak_step`.
 
@@ -39,14 +40,11 @@ class BoundedBacktracking(Backtracking):
     begin in bfloat16, or where losses are large. A task whose loss is below the rounding of the largest loss is solved:
     it sets no bound, and its loss may rise to there. Else a loss of 0 would stop every task.
 
-    Attributes:
-        rounding: of a loss, relative to it; 0 for exact losses.
+    φ may have a ``rounding``, that of a loss, relative to it, as it has in a step; without it, losses are exact.
     """
 
-    rounding: float = 0.0
-
     def _search(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float) -> SearchResult:
-        hidden = self.rounding * losses.double().abs()  # (T,), what rounding hides of a loss
+        hidden = getattr(phi, "rounding", 0.0) * losses.double().abs()  # (T,), what rounding hides of a loss
         solved = float(hidden.max())  # a task below this is solved: its loss would stop all tasks
         hidden = hidden.where(losses.double().abs() >= solved, solved)
 
@@ -109,34 +107,26 @@ class AdamFBLS(CommonDirectionOptimizer):
         for group in self.param_groups:
             group["metric"] = "adam"  # other methods refuse this state, whose `lr` is a guard
 
-    def _follow(self, batch: Evaluation, direction: Tensor, weights: Tensor, active: Tensor, slopes: Slopes):
+    def _follow(self, batch: Evaluation, found: CommonDirection) -> StepRecord:
         """Search with the decoders along P⁻¹g, then move along P⁻¹m."""
-        shared = self.space.shared_direction(batch, direction)
+        shared = self.space.shared_direction(batch, found.direction)
         check_encoder_gradient(squared_norm(shared, batch.losses))
         blocks = [shared, *batch.own_gradients]
-        metric_steps, moves = [], []
-        for group, gradients in zip(self.param_groups, blocks, strict=True):
-            step, move = self._precondition(group["params"], gradients)
-            metric_steps.append(step)
-            moves += move
-        products = torch.stack(
-            [_inner(gradients, step, batch.losses) for gradients, step in zip(blocks, metric_steps, strict=True)]
-        )
-        gain = products[0] / batch.squared_length(direction)
+        pairs = [self._precondition(group["params"], g) for group, g in zip(self.param_groups, blocks, strict=True)]
+        metric_steps, moves = zip(*pairs, strict=True)
+        products = torch.stack([_inner(*pair, batch.losses) for pair in zip(blocks, metric_steps, strict=True)])
+        gain = products[0] / batch.squared_length(found.direction)
         batch.own_gradients = metric_steps[1:]  # trials move the decoders along P⁻¹g
-        rho, own = gain.cpu().nan_to_num(), products[1:].cpu()
-        slopes = Slopes(own, rho * slopes.shared)
+        tried = replace(found, slopes=Slopes(products[1:].cpu(), found.slopes.shared)).scaled(gain)
         previous = self.param_groups[0]["previous_step"]
-        of_trials = torch.finfo(batch.autocast).eps if batch.autocast else 0.0
-        self.line_search = replace(self.line_search, rounding=max(batch.rounding, of_trials))
-        result = self._search(batch, rho.to(direction) * direction, active, slopes)
+        result = self._search(batch, tried)
         if result.accepted and result.step_size:
-            self._move(moves, result.step_size)
+            self._move([*chain.from_iterable(moves)], result.step_size)
         else:
             self.param_groups[0]["previous_step"] = previous  # the next search begins where this one did
             result = result._replace(step_size=0.0)
         batch.trial_buffers.clear()
-        return self._record(batch, weights, slopes, result, gain)
+        return self._record(batch, tried, result, gain)
 
     @torch.no_grad()
     def _precondition(self, parameters: list[Tensor], gradients: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:

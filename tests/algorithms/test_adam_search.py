@@ -198,12 +198,19 @@ def test_a_solved_task_does_not_stop_the_others():
 
 
 def test_a_loss_may_rise_by_its_rounding_only_where_that_hides_the_decrease():
-    search = BoundedBacktracking(0.5, floor=1e-3, rounding=1e-2)
-    slopes = Slopes(own=torch.ones(1), shared=torch.zeros(1))
-    rising = lambda rise: lambda eta: torch.ones(1) + rise  # noqa: E731
-    assert search(rising(0.009), torch.ones(1), slopes, 0.01).accepted  # asks for 0.005, which 0.01 hides
-    assert not search(rising(0.011), torch.ones(1), slopes, 0.01).accepted
-    assert search(rising(0.009), torch.ones(1), slopes, 0.5).step_size < 0.02  # not where the decrease can be seen
+    class Rising:
+        rounding = 1e-2
+
+        def __init__(self, rise: float):
+            self.rise = rise
+
+        def __call__(self, eta):
+            return torch.ones(1) + self.rise
+
+    search, slopes = BoundedBacktracking(0.5, floor=1e-3), Slopes(own=torch.ones(1), shared=torch.zeros(1))
+    assert search(Rising(0.009), torch.ones(1), slopes, 0.01).accepted  # asks for 0.005, which 0.01 hides
+    assert not search(Rising(0.011), torch.ones(1), slopes, 0.01).accepted
+    assert search(Rising(0.009), torch.ones(1), slopes, 0.5).step_size < 0.02  # not where the decrease can be seen
 
 
 def test_its_state_and_that_of_other_methods_are_kept_apart():
