@@ -1,7 +1,6 @@
 """FBLS along Adam's step: a search in latent space with no number to choose."""
 
 from dataclasses import replace
-from itertools import chain
 
 import torch
 from torch import Tensor
@@ -70,12 +69,10 @@ class AdamFBLS(CommonDirectionOptimizer):
 
     As in SaLSA, the test uses the gradient and the step follows the momentum. The first step is at most 1e-6, and a
     step is at most 1.3 times the last one: the search warms up by itself. If no trial passes, nothing moves.
-    In bfloat16, or with large losses, rounding can hide the decrease that the test asks for. Then the loss may rise by
-    this rounding, and not by more.
+    Where rounding hides the decrease that the test asks for, a loss may rise by this rounding: `BoundedBacktracking`.
     The bound L_t / s_t is Polyak's step for losses that are never negative: no step is predicted to decrease a loss
     below zero. The test cannot see all that a step does to the encoder: without this bound η can grow until a
-    pretrained encoder is ruined. A negative loss sets no bound, and neither does one below the rounding of the largest
-    loss: its task is solved, and would stop the others.
+    pretrained encoder is ruined. A negative loss sets no bound, and neither does that of a solved task.
     A step costs 1 encoder forward and 1 encoder backward, T decoder forwards and backwards, and T decoder forwards per
     trial. The optimizer keeps two numbers per parameter, as Adam does.
 
@@ -121,7 +118,7 @@ class AdamFBLS(CommonDirectionOptimizer):
         previous = self.param_groups[0]["previous_step"]
         result = self._search(batch, tried)
         if result.accepted and result.step_size:
-            self._move([*chain.from_iterable(moves)], result.step_size)
+            self._move([move for block in moves for move in block], result.step_size)
         else:
             self.param_groups[0]["previous_step"] = previous  # the next search begins where this one did
             result = result._replace(step_size=0.0)
@@ -133,13 +130,12 @@ class AdamFBLS(CommonDirectionOptimizer):
         """P⁻¹g and P⁻¹m, one tensor per parameter. The running means are in ``state``, so `state_dict` saves them."""
         if not parameters:
             return [], []
-        for parameter in parameters:
-            if "steps" not in self.state[parameter]:
-                zeros = {name: torch.zeros_like(parameter) for name in ("average", "square_average")}
-                self.state[parameter] |= zeros | {"steps": 0}
-            self.state[parameter]["steps"] += 1
-        states = [self.state[parameter] for parameter in parameters]
-        averages, squares = ([state[name] for state in states] for name in ("average", "square_average"))
+        names, states = ("average", "square_average"), [self.state[parameter] for parameter in parameters]
+        for parameter, state in zip(parameters, states, strict=True):
+            if not state:
+                state |= {name: torch.zeros_like(parameter) for name in names} | {"steps": 0}
+            state["steps"] += 1
+        averages, squares = ([state[name] for state in states] for name in names)
         steps = states[0]["steps"]
         torch._foreach_lerp_(averages, gradients, 1 - MOMENTUM)
         torch._foreach_mul_(squares, DECAY)

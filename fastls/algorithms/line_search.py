@@ -202,11 +202,9 @@ class ArmijoTest:
     def holds(self, eta: float) -> bool:
         if not self.in_turn:
             return bool(satisfies_armijo(self.phi(eta), self.losses, self.decrease, self.beta, eta))
-        tasks = list(range(len(self.losses)))
-        if self.refusing is None:
-            return self._holds_for(eta, tasks)
-        others = [t for t in tasks if t != self.refusing]
-        return self._holds_for(eta, [self.refusing]) and (not others or self._holds_for(eta, others))
+        first = [] if self.refusing is None else [self.refusing]
+        others = [t for t in range(len(self.losses)) if t not in first]
+        return all(self._holds_for(eta, tasks) for tasks in (first, others) if tasks)
 
     def _holds_for(self, eta: float, tasks: list[int]) -> bool:
         losses, decrease = self.losses[tasks].double(), self.decrease[tasks].double()

@@ -22,8 +22,7 @@ class Ranks:
         self.group, self.device, self.share = group, device, 1.0
         if group is not None:
             size = next(len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.dim())
-            sizes = torch.tensor(float(size), dtype=torch.float64, device=device)
-            self.share = size / self.sum([sizes])[0].item()
+            self.share = size / self.sum([torch.tensor(float(size), dtype=torch.float64, device=device)])[0].item()
 
     def sum(self, tensors: list[Tensor]) -> list[Tensor]:
         """Σ over ranks of each tensor, in one message."""
