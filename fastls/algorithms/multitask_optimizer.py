@@ -32,9 +32,8 @@ class StepRecord:
             with ``match_gain=True``. None for `EqualWeight`.
         step_size: η that was taken; 0 if nothing moved.
         trials: evaluations of the losses by the line search.
-        accepted: whether the test held at `step_size`; always true for constant steps. If a schedule has lowered `lr`
-            to the floor of the search or below, for example to 0, no step is tried: `step_size` and `trials` are 0 and
-            `accepted` is true, since no trial was rejected.
+        accepted: whether the test held at `step_size`; always true for constant steps, and if a schedule has lowered
+            `lr` to the floor of the search or below: then `step_size` and `trials` are 0.
         stationary: the batch was Pareto stationary up to rounding; nothing moved.
         gain: ρ = ‖Jᵀd_z‖² / ‖d_z‖²: to first order the step moves z by −ηρ d_z along d_z. NaN if d_z = 0. None for
             methods that are not latent, and if nothing moved; in `AdamFBLS` only if the batch was stationary.
@@ -114,8 +113,7 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
 
         Before the first step, raise also if the model breaks the contract: see `compare_with_backward`.
         """
-        modules = (self.model.encoder, *self.model.heads.values())
-        now = {id(parameter) for module in modules for parameter in trainable(module).values()}
+        now = {id(p) for part in (self.model.encoder, *self.model.heads.values()) for p in trainable(part).values()}
         known = {id(parameter) for group in self.param_groups for parameter in group["params"]}
         if now != known:
             raise ValueError(
@@ -180,17 +178,11 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
         if batch.labelled - self.compared:  # the first label of a task: its paths have not been seen
             self.compared |= compare_with_backward(self.model, inputs, targets)
         with batch.in_full_precision():
-            return self._take(batch)
-
-    def _take(self, batch: Evaluation) -> StepRecord:
-        """The step, once the batch is evaluated."""
-        found = find_direction(self.space, self.direction, batch)
-        if self.line_search.needs_trials and self.compared_mode != self.model.training:
-            compare_trial_at_zero(self.space, batch, found.direction)
-            self.compared_mode = self.model.training  # compared again when the caller switches the mode
-        if found.stationary:
-            return self._record(batch, found, STATIONARY)
-        return self._follow(batch, found)
+            found = find_direction(self.space, self.direction, batch)
+            if replayable and self.compared_mode != self.model.training:
+                compare_trial_at_zero(self.space, batch, found.direction)
+                self.compared_mode = self.model.training  # compared again when the caller switches the mode
+            return self._record(batch, found, STATIONARY) if found.stationary else self._follow(batch, found)
 
     def _follow(self, batch: Evaluation, found: CommonDirection) -> StepRecord:
         """Search along d and move; `AdamFBLS` replaces this part of a step."""

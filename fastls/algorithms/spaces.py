@@ -64,11 +64,10 @@ class Evaluation:
         device = next(iter(self.encoder_parameters.values())).device
         self.autocast = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
         self.ranks = Ranks(model.process_group if spread else None, inputs if z is None else z, device)
-        kept = model.encoder if runs_encoder else None
-        self.encoder_start = Snapshot(kept, device, model.draws_elsewhere) if replayable and z is None else None
+        kept = model.encoder if replayable and runs_encoder and z is None else None
+        self.encoder_start = Snapshot(kept, device, model.draws_elsewhere)
         self.z = self.encode() if z is None else Latent(z)
-        if self.encoder_start:
-            self.encoder_start.close()
+        self.encoder_start.close()
         self.head_starts: list[Snapshot] = []
         self._evaluate_decoders(replayable)
         # Memory in which trials compute θ_t − η ∂L_t/∂θ_t. Allocated once, since an allocation costs more than the sum;
@@ -91,11 +90,9 @@ class Evaluation:
         model, losses = self.model, []
         self.copies = [[leaf.detach().requires_grad_() for leaf in self.z.tensors] for _ in model.tasks]
         for head, copy in zip(model.heads.values(), self.copies, strict=True):
-            if replayable:
-                self.head_starts.append(Snapshot(head, self.z.device, model.draws_elsewhere))
+            self.head_starts.append(Snapshot(head if replayable else None, self.z.device, model.draws_elsewhere))
             losses.append(self.ranks.weigh(head(self.z.rebuild(copy), self.inputs, self.targets[head.task])))
-            if replayable:
-                self.head_starts[-1].close()
+            self.head_starts[-1].close()
         self.passes.decoder_forward += len(losses)
         self.losses = self.ranks.sum([torch.stack([loss.detach() for loss in losses])])[0]
         check_finite(model, self.losses, "Losses", NO_LABEL)
@@ -237,8 +234,7 @@ class Trials:
 
     def __init__(self, space: Space, evaluation: Evaluation, direction: Tensor, numbers: Sequence[int]):
         self.space, self.evaluation, self.direction, self.numbers = space, evaluation, direction, numbers
-        self.rounding = evaluation.rounding
-        self.latent: tuple | None = None  # the last η that `for_tasks` was asked for, and its z
+        self.rounding, self.latent = evaluation.rounding, None  # latent: the last η that was asked for, and its z
 
     def __call__(self, eta: float) -> Tensor:
         """(len(numbers),): φ(η)."""
