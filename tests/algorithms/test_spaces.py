@@ -9,6 +9,7 @@ from torch import nn
 
 from fastls import MultiTaskModel
 from fastls.algorithms.spaces import Evaluation, LatentSpace, ParameterSpace, Snapshot
+from fastls.models.latent import flatten_gradients
 from fastls.models.parts import trainable
 
 SPACES = [LatentSpace, ParameterSpace]
@@ -95,6 +96,11 @@ def test_trials_move_nothing(Space):
     assert not torch.allclose(first, evaluation.losses)
     assert torch.equal(space.losses_at(evaluation, direction, 0.5), first)
     assert equal(copies(model), start) and torch.equal(evaluation.z.tensors[0], z)
+
+
+def test_gradients_in_channels_last_become_rows():
+    gradients = [torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last) for _ in range(2)]
+    assert torch.equal(flatten_gradients([gradients]), torch.stack([gradient.flatten() for gradient in gradients]))
 
 
 def test_the_gradient_buffer_is_reused_until_shape_or_dtype_changes():
