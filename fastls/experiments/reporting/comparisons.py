@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fastls.experiments.reporting.claims import MARGIN, PRINTED, ClaimRow, Verdict, decide
-from fastls.experiments.reporting.frames import check_one_length, end_of_training
+from fastls.experiments.reporting.frames import average_steps, check_one_length, end_of_training, find_best_step
 from fastls.experiments.reporting.intervals import (
     Estimate,
     count_needed,
@@ -14,7 +14,7 @@ from fastls.experiments.reporting.intervals import (
     estimate_log_ratio,
     estimate_mean,
 )
-from fastls.experiments.reporting.tables import read_paper, seconds_by_round
+from fastls.experiments.reporting.tables import AGREEMENT, read_paper, seconds_by_round
 from fastls.experiments.training.store import Run
 from fastls.experiments.training.sweeps import BETAS
 
@@ -51,20 +51,18 @@ def compare_with_best_step(
         raise ValueError(f"`frame` must have runs of {method} and of {rival}, found {sorted(set(ends['variant']))}.")
     votes = votes and method in SEARCHES and rival == "SGD"
     row = {"claim": "3", "data": data, "method": method, "rival": f"{rival}, best of {theirs['lr'].nunique()} steps"}
-    means = theirs.groupby("lr")[metric].agg(lambda values: values.mean(skipna=False)).dropna()
-    seeds = theirs.groupby("lr")["seed"].nunique()[means.index]
-    whole = means[seeds == seeds.max()] if len(means) else means
-    if whole.empty:
+    best = find_best_step(theirs, rival, metric)
+    if best is None:
         note, verdict = f"every step of {rival} diverged", Verdict.HOLDS if ours.notna().all() else Verdict.UNDECIDED
         return _point_row(row, metric, ours.mean(), np.nan, len(ours), verdict, votes, note)
-    best = float(whole.idxmin())
-    tried = theirs["lr"].unique()
+    steps, tried = average_steps(theirs, metric), theirs["lr"].unique()
+    least = steps["mean"][best]
     note = f"best step {best:g}{f', the largest of {len(tried)}' if best == tried.max() and len(tried) > 1 else ''}"
-    note += f"{_name_fewer_seeds(means, seeds, best)}; {_describe_size(ends)}"
+    note += f"{_name_fewer_seeds(steps, best)}; {_describe_size(ends)}"
     if ours.isna().any():
         note += f"; {method} diverged on {int(ours.isna().sum())} of {len(ours)} seeds"
-        return _point_row(row, metric, ours.mean(), whole[best], len(ours), Verdict.FAILS, votes, note)
-    return _row(row, metric, ours, theirs[theirs["lr"] == best][metric], MARGIN * whole[best], votes, note)
+        return _point_row(row, metric, ours.mean(), least, len(ours), Verdict.FAILS, votes, note)
+    return _row(row, metric, ours, theirs[theirs["lr"] == best][metric], MARGIN * least, votes, note)
 
 
 def compare_with_bls(frame: pd.DataFrame, data: str, metric: str) -> ClaimRow:
@@ -91,11 +89,11 @@ def compare_with_bls(frame: pd.DataFrame, data: str, metric: str) -> ClaimRow:
 
 
 def compare_with_printed(run: Run, claim: str, data: str, method: str, rival: str, printed: float) -> ClaimRow:
-    """Whether the time of a method over that of a rival is within `MARGIN` of the printed ratio."""
+    """Whether the time of a method over that of a rival is within `AGREEMENT` of the printed ratio."""
     seconds = seconds_by_round(run)
     ratio = estimate_log_ratio(seconds[method], seconds[rival])
     distance = abs(ratio.value - np.log(printed))
-    verdict, p = decide(Estimate(distance, *ratio[1:]), np.log(1 + MARGIN), np.log(1 + MARGIN))
+    verdict, p = decide(Estimate(distance, *ratio[1:]), np.log(1 + AGREEMENT), np.log(1 + AGREEMENT))
     low, high = (np.exp(end) - printed for end in ratio.interval)
     ours = float(np.exp(ratio.value))
     return ClaimRow(
@@ -183,13 +181,14 @@ def _describe_size(ends: pd.DataFrame) -> str:
     return f"{int(ends['n_train'].iloc[0]):,} examples, {int(ends['epochs'].iloc[0])} epochs"
 
 
-def _name_fewer_seeds(means: pd.Series, seeds: pd.Series, best: float) -> str:
+def _name_fewer_seeds(steps: pd.DataFrame, best: float) -> str:
     """Name the steps with fewer seeds than the best step, which is chosen without them, and those of lower mean."""
-    fewer = means[seeds < seeds[best]]
+    mean, seeds = steps.loc[best]
+    fewer = steps[steps["seeds"] < seeds]
     if fewer.empty:
         return ""
-    note = f"; only {', '.join(map(str, sorted(set(seeds[fewer.index]))))} of {seeds[best]} seeds at " + ", ".join(
-        f"{step:g}" for step in fewer.index
+    counts, names = ", ".join(map(str, sorted(set(fewer["seeds"])))), ", ".join(f"{step:g}" for step in fewer.index)
+    lower = fewer.loc[fewer["mean"] < mean, "mean"]
+    return f"; only {counts} of {seeds:g} seeds at {names}" + "".join(
+        f"; {step:g} reads {value:.4g}" for step, value in lower.items()
     )
-    lower = fewer[fewer < means[best]]
-    return note + "".join(f"; {step:g} reads {value:.4g}" for step, value in lower.items())

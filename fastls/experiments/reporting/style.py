@@ -28,33 +28,27 @@ DIGITS = 6  # of what is drawn
 LINE = 150  # characters of the smallest print that fit into the width
 LONG_TITLE = 20  # characters; a longer title leaves no room for "(log scale)" on its line
 CAPTION = "caption"  # marks the text that `sign` prints
-_COLOURS = sns.color_palette("colorblind")
+COLOURS = sns.color_palette("colorblind")
 # variant -> colour, line, marker
 METHOD_STYLES = {
-    "EqualWeight": (_COLOURS[7], (0, (1, 1)), "x"),
-    "SGD": (_COLOURS[0], "--", "o"),
-    "BLS": (_COLOURS[1], "-.", "s"),
-    "MGDA-UB": (_COLOURS[4], (0, (3, 1, 1, 1)), "^"),
-    "FBLS": (_COLOURS[2], "-", "D"),
-    "SGD, smallest": (_COLOURS[9], "--", "."),
+    "EqualWeight": (COLOURS[7], (0, (1, 1)), "x"),
+    "SGD": (COLOURS[0], "--", "o"),
+    "BLS": (COLOURS[1], "-.", "s"),
+    "MGDA-UB": (COLOURS[4], (0, (3, 1, 1, 1)), "^"),
+    "FBLS": (COLOURS[2], "-", "D"),
+    "SGD, smallest": (COLOURS[9], "--", "."),
     "FBLS, other β": ("#00523b", "-", "P"),
     "FBLS+gain": ("black", (0, (4, 1, 1, 1)), "p"),
-    "AdamFBLS": (_COLOURS[2], "-", "p"),
-    "AdamW": (_COLOURS[0], (0, (4, 2)), "<"),
-    "NAdam": (_COLOURS[1], (0, (6, 1, 1, 1)), "X"),
-    "Prodigy": (_COLOURS[3], (0, (2, 1)), "P"),
-    "ScheduleFree": (_COLOURS[4], (0, (1, 1)), ">"),
-    "Newton": (_COLOURS[9], "-", "<"),
-    "latent Newton": (_COLOURS[5], "--", ">"),
-    "FBLS+decay": (_COLOURS[3], (0, (5, 1)), "v"),
+    "AdamFBLS": (COLOURS[2], "-", "p"),
+    "AdamW": (COLOURS[0], (0, (4, 2)), "<"),
+    "NAdam": (COLOURS[1], (0, (6, 1, 1, 1)), "X"),
+    "Prodigy": (COLOURS[3], (0, (2, 1)), "P"),
+    "ScheduleFree": (COLOURS[4], (0, (1, 1)), ">"),
+    "Newton": (COLOURS[9], "-", "<"),
+    "latent Newton": (COLOURS[5], "--", ">"),
+    "FBLS+decay": (COLOURS[3], (0, (5, 1)), "v"),
 }
 CONSTANT_ANSWER = {"color": "0.5", "linestyle": (0, (1, 3))}  # a horizontal line that belongs to no method
-METRIC_LABELS = {
-    "train_loss": "train loss",
-    "test_loss": "test loss",
-    "train_error": "train error",
-    "test_error": "test error",
-}
 
 
 def use_style() -> None:
@@ -92,10 +86,17 @@ def draw_with_band(panel, middle, low, high, style: dict) -> None:
     panel.fill_between(middle.index, low, high, color=style["color"], alpha=0.15, linewidth=0)
 
 
-def new_figure(columns: int, height: float = 2.8, **options):
-    """A row of panels at the project's width."""
+def new_figure(columns: int, height: float = 2.8, rows: int = 1, **options):
+    """Panels at the project's width, in one row or several."""
     use_style()
-    return plt.subplots(1, columns, figsize=(WIDTH, height), **options)
+    return plt.subplots(rows, columns, figsize=(WIDTH, height), **options)
+
+
+def hide_axes(panel) -> None:
+    """Leave ticks, grid and frame away: of pictures and schematic drawings."""
+    panel.set(xticks=[], yticks=[])
+    panel.grid(False)
+    panel.spines[:].set_visible(False)
 
 
 def share_limits(axes, pairs=((0, 1), (2, 3))) -> None:

@@ -114,6 +114,13 @@ def test_a_step_that_diverged_on_a_seed_is_not_the_best():
     assert find_best_step(frame[frame["final"]], "SGD") == 0.01
 
 
+def test_a_step_with_fewer_seeds_is_not_the_best():
+    runs = [make_run("SGD", 0.01, seed, 0.9) for seed in (0, 1)] + [make_run("SGD", 0.1, 0, 0.2)]
+    frame = to_frame(runs)
+    assert find_best_step(frame[frame["final"]], "SGD") == 0.01
+    assert list(label_constant_steps(frame)[1]) == ["SGD 0.01 (best)"]
+
+
 def test_a_rival_that_diverged_at_every_step_is_labelled_so():
     """There is no best step then; looking for it once raised."""
     runs = [make_run("SGD", lr, 0, 0.9, diverged=True) for lr in (0.01, 0.1)]

@@ -46,9 +46,11 @@ def evaluation_weights(optimizer: torch.optim.Optimizer) -> Iterator[None]:
     switches = hasattr(inner, "eval")
     if switches:
         inner.eval()
-    yield
-    if switches:
-        inner.train()
+    try:
+        yield
+    finally:
+        if switches:
+            inner.train()
 
 
 class Rival(EqualWeight):
