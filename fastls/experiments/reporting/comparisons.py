@@ -90,32 +90,19 @@ def compare_with_bls(frame: pd.DataFrame, data: str, metric: str) -> ClaimRow:
 
 def compare_with_printed(run: Run, claim: str, data: str, method: str, rival: str, printed: float) -> ClaimRow:
     """Whether the time of a method over that of a rival is within `AGREEMENT` of the printed ratio."""
-    seconds = seconds_by_round(run)
-    ratio = estimate_log_ratio(seconds[method], seconds[rival])
-    distance = abs(ratio.value - np.log(printed))
-    verdict, p = decide(Estimate(distance, *ratio[1:]), np.log(1 + AGREEMENT), np.log(1 + AGREEMENT))
-    low, high = (np.exp(end) - printed for end in ratio.interval)
-    ours = float(np.exp(ratio.value))
-    return ClaimRow(
-        *(claim, data, method, f"{rival}{PRINTED}", "seconds", ours, printed, ours - printed, low, high, ratio.n),
-        *(p, verdict, claim == "4b"),
-        note="the printed ratio within 10 %",
-    )
+    ratio = _time_ratio(run, method, rival)
+    distance = Estimate(abs(ratio.value - np.log(printed)), *ratio[1:])
+    decided = decide(distance, np.log(1 + AGREEMENT), np.log(1 + AGREEMENT))
+    names, note = (claim, data, method, f"{rival}{PRINTED}"), f"the printed ratio within {100 * AGREEMENT:g} %"
+    return _ratio_row(names, ratio, printed, *decided, claim == "4b", note)
 
 
 def compare_cost(run: Run, data: str, method: str, rival: str, most: float) -> ClaimRow:
     """Claim 1: a method takes at most `most` times the seconds of a rival."""
-    seconds = seconds_by_round(run)
-    ratio = estimate_log_ratio(seconds[method], seconds[rival])
-    verdict, p = decide(ratio, np.log(most), np.log(most))
-    low, high = (np.exp(end) - most for end in ratio.interval)
-    ours = float(np.exp(ratio.value))
+    ratio = _time_ratio(run, method, rival)
     votes = method == "FBLS" and rival in RIVALS_IN_TIME
-    return ClaimRow(
-        *("1", data, method, rival, "seconds", ours, most, ours - most, float(low), float(high), ratio.n, p, verdict),
-        votes,
-        note=f"at most {most:.2f} times",
-    )
+    decided, note = decide(ratio, np.log(most), np.log(most)), f"at most {most:.2f} times"
+    return _ratio_row(("1", data, method, rival), ratio, most, *decided, votes, note)
 
 
 def compare_memory(run: Run, data: str, method: str, rival: str, most: float) -> ClaimRow:
@@ -160,6 +147,18 @@ def _row(row: dict, metric: str, ours, theirs, margin: float, votes: bool, note:
         difference.n,
     )
     return ClaimRow(*row.values(), *values, p, verdict, votes, needed, note)
+
+
+def _time_ratio(run: Run, method: str, rival: str) -> Estimate:
+    seconds = seconds_by_round(run)
+    return estimate_log_ratio(seconds[method], seconds[rival])
+
+
+def _ratio_row(names: tuple, ratio: Estimate, limit: float, verdict: Verdict, p: float, votes: bool, note: str):
+    """A row of a ratio of times, given as its logarithm, with its limit or with what the paper prints."""
+    ours, low, high = (float(np.exp(log)) for log in (ratio.value, *ratio.interval))
+    values = ("seconds", ours, limit, ours - limit, low - limit, high - limit, ratio.n)
+    return ClaimRow(*names, *values, p, verdict, votes, None, note)
 
 
 def _point_row(row: dict, metric: str, ours, theirs, n: int, verdict: Verdict, votes: bool, note: str) -> ClaimRow:

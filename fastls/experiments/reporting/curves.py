@@ -71,7 +71,7 @@ def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Da
     share_legend(figure, axes[0])
     window = last_epochs(int(frame["epochs"].max()))
     late = "the last epoch" if window == 1 else f"the last {window} epochs"
-    caption = f"mean of the tasks and of {late} over {_tell_counts(table)}"
+    caption = f"mean of the tasks and of {late} over {_describe_counts(table)}"
     shown = "bars and bands from the lowest to the highest" + (" · † some seeds diverged" if len(failed) else "")
     sign(figure, f"{caption}, {shown}\n{source}")
     return figure, table
@@ -142,7 +142,7 @@ def draw_step_sizes(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> 
     return figure, table
 
 
-def _tell_counts(table: pd.DataFrame) -> str:
+def _describe_counts(table: pd.DataFrame) -> str:
     counts = table[(METRICS[0], "count")]
     counts = counts[counts > 0]
     several = f" to {counts.max()}" if counts.max() > counts.min() else ""

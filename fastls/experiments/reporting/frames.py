@@ -129,8 +129,8 @@ def _describe_size(config: dict) -> list[str]:
     if "n_train" in config:
         parts.append(f"{config['n_train']:,} training {things}")
     if "epochs" in config:
-        looked_at = min(config["n_train"], config["n_test"])
-        parts[-1] += f" (train metrics on {looked_at:,} of them)"
+        evaluated = min(config["n_train"], config["n_test"])
+        parts[-1] += f" (train metrics on {evaluated:,} of them)"
         parts += [f"{config['n_test']:,} test {things}", f"{config['epochs']} epochs"]
     if "rounds" in config:
         parts.append(f"{config['rounds']} interleaved {'epochs' if 'n_train' in config else 'steps'} a method")
@@ -141,7 +141,7 @@ def _describe_size(config: dict) -> list[str]:
     return parts + [f"{name}: {value}" for name, value in options.items()]
 
 
-def tell_seeds(frame: pd.DataFrame, spread: str | None = None) -> str:
+def describe_seeds(frame: pd.DataFrame, spread: str | None = None) -> str:
     """The number of seeds of a mean; if there are several, also `spread`, the marks that show their range."""
     count = frame["seed"].nunique()
     shown = f", {spread} from the lowest to the highest" if spread and count > 1 else ""

@@ -133,7 +133,7 @@ def sign(figure: Figure, text: str) -> None:
     figure.supxlabel("\n".join(lines), fontsize=8, color="0.3", gid=CAPTION, label=text)
 
 
-def save_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
+def save_figure(figure: Figure, name: str, folder: Path) -> tuple[Path, Path]:
     """Write ``name.pdf`` and ``name.png`` to their place in `folder`; the bytes depend on the drawing alone.
 
     The drawn values are rounded first: the last digits differ between processors, and nobody sees them. The PNG has
@@ -154,10 +154,9 @@ def save_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
     canvas.draw()
     figure.dpi = own
     picture = reduce_colours(Picture.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
-    paths = []
-    for suffix, content in (("pdf", document), ("png", _write_png(picture))):
-        paths.append(place(folder, f"{name}.{suffix}"))
-        write_atomically(paths[-1], content.getvalue())
+    paths = place(folder, f"{name}.pdf"), place(folder, f"{name}.png")
+    for path, content in zip(paths, (document, _write_png(picture)), strict=True):
+        write_atomically(path, content.getvalue())
     return paths
 
 
@@ -186,7 +185,7 @@ def _write_png(picture: Picture.Image) -> BytesIO:
 
 def show_figure(figure: Figure, name: str, folder: Path) -> None:
     """`save_figure`, and show the picture in a notebook; the text printed by `sign` follows as text."""
-    path = next(path for path in save_figure(figure, name, folder) if path.suffix == ".png")
+    _, path = save_figure(figure, name, folder)
     picture, captions = Picture.open(path), [text for text in figure.texts if text.get_gid() == CAPTION]
     for caption in captions:
         top = caption.get_window_extent(figure.canvas.get_renderer()).y1 / figure.bbox.height

@@ -122,7 +122,7 @@ class Training:
         self.config, self.data = config, data
         # Train metrics use as many images as the test set has: an unbiased estimate at a fraction of the cost. The
         # splits are kept, since a split that reads from disk keeps its reading processes.
-        self.looked_at = {"train": data.train.first(len(data.test)), "test": data.test}
+        self.evaluated = {"train": data.train.first(len(data.test)), "test": data.test}
         torch.manual_seed(config.seed)
         self.workload = get_workload(config.dataset)
         self.model = self.workload.make_model(**dict(config.model_options)).to(config.device)
@@ -161,7 +161,7 @@ class Training:
             return {
                 f"{prefix}{split}_{name}": rounded(value)
                 for prefix, model in models.items()
-                for split, examples in self.looked_at.items()
+                for split, examples in self.evaluated.items()
                 for name, value in self.workload.evaluate(model, examples).items()
             }
 

@@ -41,8 +41,8 @@ OPTIONS = [
 
 
 def test_no_two_searches_share_a_name():
-    """Any growth was called "doubling", and a start or an order was not named at all."""
-    configs = [make_run("FBLS", 1.0, 0, 0.5, **(SEARCH | options)).config for options in OPTIONS]
+    """Any growth was "doubling", and a start or an order had no name. Only stored runs have a growth."""
+    configs = [make_run("FBLS", 1.0, 0, 0.5, **SEARCH).config | options for options in OPTIONS]
     names = [variant(config) for config in configs]
     assert len(set(names)) == len(OPTIONS), names
     assert names[0] == "FBLS" and names[4] == "FBLS+gain" and names[6] == "FBLS+gain+growth 2.0"

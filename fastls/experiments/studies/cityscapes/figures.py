@@ -13,7 +13,7 @@ from torchvision.datasets import Cityscapes
 
 from fastls.datasets.scene_files import CLASSES
 from fastls.experiments.reporting.curves import draw_lines
-from fastls.experiments.reporting.frames import find_best_step, tell_seeds
+from fastls.experiments.reporting.frames import describe_seeds, find_best_step
 from fastls.experiments.reporting.style import (
     hide_axes,
     line_style,
@@ -56,7 +56,7 @@ def draw_dense_curves(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Data
         share_limits((above, below), ((0, 1),))
     plain_ticks(axes.flat)
     share_legend(figure, axes[0, 0])
-    sign(figure, f"mean over {tell_seeds(frame, 'bands')}{_tell_diverged(frame)}\n{source}")
+    sign(figure, f"mean over {describe_seeds(frame, 'bands')}{_describe_diverged(frame)}\n{source}")
     return figure, table
 
 
@@ -82,7 +82,7 @@ def label_lines(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, dict]]:
     return pd.concat(parts, ignore_index=True), styles
 
 
-def _tell_diverged(frame: pd.DataFrame) -> str:
+def _describe_diverged(frame: pd.DataFrame) -> str:
     diverged = frame[frame["diverged"]].groupby("label").size()
     return "".join(f" · {label}: {n} diverged" for label, n in diverged.items())
 

@@ -10,14 +10,6 @@ from fastls.algorithms.optimizers import EqualWeight
 from fastls.models.multitask import MultiTaskModel
 
 
-def _adamw(parameters: Iterable[Tensor], lr: float) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, lr)
-
-
-def _nadam(parameters: Iterable[Tensor], lr: float) -> torch.optim.Optimizer:
-    return torch.optim.NAdam(parameters, lr)
-
-
 def _prodigy(parameters: Iterable[Tensor], lr: float) -> torch.optim.Optimizer:
     from prodigyopt import Prodigy
 
@@ -32,8 +24,8 @@ def _schedule_free(parameters: Iterable[Tensor], lr: float) -> torch.optim.Optim
 
 # Method -> its optimizer, and its authors' default learning rate.
 RIVALS: dict[str, tuple[Callable, float]] = {
-    "AdamW": (_adamw, 1e-3),
-    "NAdam": (_nadam, 2e-3),
+    "AdamW": (torch.optim.AdamW, 1e-3),
+    "NAdam": (torch.optim.NAdam, 2e-3),
     "Prodigy": (_prodigy, 1.0),
     "ScheduleFree": (_schedule_free, 2.5e-3),
 }
