@@ -56,7 +56,7 @@ SIZES = {
     },
     "tiny": {
         "multimnist": (16, 2, 2, (), ()),
-        "cifar10": (4, 1, 2, (), ()),
+        "cifar10": (4, 1, 2, (), (("stages", 1),)),
         "cityscapes": (2, 1, 2, (("size", (32, 64)),), (("encoder", "resnet18"), ("stages", 2), ("channels", 8))),
         "bert": (4, 1, 2, (), (("layers", 1), ("width", 64), ("decoder_width", 64))),
     },

@@ -5,6 +5,7 @@ exception is claim 6: its counterexample is computed here.
 """
 
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,8 @@ def gather(figures: Path) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def check_claim_6(factors=(0.5, 1.0, 1.4, 2**0.5), steps: int = 400) -> list[ClaimRow]:
+@cache
+def check_claim_6(factors=(0.5, 1.0, 1.4, 2**0.5), steps: int = 400) -> tuple[ClaimRow, ...]:
     """FBLS on z = cθ, L = z²/2, from θ = 1: does it end where ∂L/∂θ = 0?
 
     For c beyond √2 the iterates diverge: there is no accumulation point, so the claim says nothing.
@@ -91,7 +93,7 @@ def check_claim_6(factors=(0.5, 1.0, 1.4, 2**0.5), steps: int = 400) -> list[Cla
         name = "√2" if row.c == 2**0.5 else f"{row.c:g}"
         values = ("loss", row.loss, 0.0, row.loss, np.nan, np.nan, 1, 0.0)
         rows.append(ClaimRow("6", f"z = cθ, c = {name}", "FBLS", "a stationary point", *values, verdict, votes=True))
-    return rows
+    return tuple(rows)
 
 
 def summarize_claims(rows: pd.DataFrame, claims: dict[str, str]) -> pd.DataFrame:

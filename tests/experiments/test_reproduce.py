@@ -286,7 +286,8 @@ def test_killed_kernel_is_reported(tmp_path, in_process):
 
 
 def test_table():
-    job = Job(Path("/r/notebooks/01_one.py"), {"figures_dir": "figures"}, Path("/r/b/01.ipynb"), (Path("a"), Path("b")))
+    files = (Path("a"), Path("b"))
+    job = Job(Path("/r/notebooks/01_one.py"), {"figures_dir": "figures"}, Path("/r/b/01.ipynb"), files, Path("lock"))
     good, bad = Result(job, None, 1.25, 99.6, 2), Result(job, "cell [1] raised E: e", 0.5, 10.0, 0)
     assert format_results([good, bad], Path("/r")).splitlines() == [
         "notebook  status  seconds  peak MB  artefacts written",

@@ -9,7 +9,7 @@ from fastls.experiments.studies.cifar10.scaling import TaskScaling, describe_gro
 from fastls.experiments.training.config import Setting
 from fastls.experiments.training.store import RunStore
 
-SETTING = Setting("cifar10", "shapes", n_train=4, n_test=10, batch_size=2)
+SETTING = Setting("cifar10", "shapes", n_train=4, n_test=10, batch_size=2, model_options=(("stages", 1),))
 CONFIG = TaskScaling(SETTING, tasks=(1, 3), rounds=1)
 
 

@@ -8,6 +8,7 @@ from fastls.experiments.training.sweeps import Sweep, search_runs
 from fastls.experiments.training.training import execute
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.data,
     pytest.mark.skipif(find_source() != "mnist", reason="needs MNIST: python -m fastls data download multimnist"),
 ]
