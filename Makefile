@@ -12,11 +12,11 @@ help:  ## this list
 reproduce: .venv/.installed  ## every figure and table: make reproduce PROFILE=smoke|quick|paper|record JOBS=2
 	$(BIN)/python -m fastls reproduce --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
-test: .venv/.installed  ## all tests on all cores, the examples in docstrings too
+test: .venv/.installed  ## the tests that take some minutes, on all cores, and the examples in docstrings
 	$(BIN)/python -m pytest -n auto --dist worksteal tests fastls README.md docs
 
-test-slow: .venv/.installed  ## redraw everything in a fresh clone of what is committed, and compare
-	$(BIN)/python -m pytest -m slow tests
+test-slow: .venv/.installed  ## the others: run every notebook; redraw everything in a fresh clone, and compare
+	$(BIN)/python -m pytest -m slow -n auto --dist worksteal tests
 
 lint: .venv/.installed  ## style and formatting
 	$(BIN)/ruff check .

@@ -21,6 +21,7 @@ suppress_warnings = ["toc.not_included", "myst.header", "mystnb.unknown_mime_typ
 
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # what cells display has tables and formulas, as the text has
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 myst_links_external_new_tab = True
@@ -37,25 +38,45 @@ html_css_files = ["book.css"]
 html_show_sphinx = False
 html_additional_pages = {"index": "redirect.html"}
 templates_path = ["templates"]
-html_theme_options = {
-    "repository_url": REPOSITORY,
-    "repository_branch": "main",
-    "use_repository_button": True,
-    "launch_buttons": {"colab_url": "https://colab.research.google.com", "binderhub_url": "https://mybinder.org"},
-    "show_toc_level": 2,
+html_theme_options = {"show_toc_level": 2}
+if "/OWNER/" not in REPOSITORY:  # a placeholder leads nowhere
+    html_theme_options |= {
+        "repository_url": REPOSITORY,
+        "repository_branch": "main",
+        "use_repository_button": True,
+        "launch_buttons": {"colab_url": "https://colab.research.google.com", "binderhub_url": "https://mybinder.org"},
+    }
+
+
+# Tag of a cell that is folded -> what a click shows.
+FOLDED = {
+    "exercise": "a solution",
+    "parameters": "the parameters at the default size",
+    "injected-parameters": "the parameters of this page",
+    "install": "how to install",
+    "live": "the code of the live figure",
+    "quiz": "the code of the questions",
 }
 
 
 def prepare_notebook(app, docname, source):
-    """Fold what a reader does not need at first sight: solutions, parameters, the cell that installs, a quiz's code."""
+    """Fold what a reader does not need at first sight.
+
+    A figure's alternative text is the first line of its caption.
+    """
     path = ROOT / f"{docname}.ipynb"
     if not path.exists() or docname.startswith("notebooks/exercises"):
         return
     notebook = json.loads(source[0])
-    notebook["cells"] = [cell for cell in notebook["cells"] if "injected-parameters" not in _tags(cell)]
     for cell in notebook["cells"]:
-        if {"exercise", "parameters", "install", "live", "quiz"} & set(_tags(cell)):
+        if folded := FOLDED.keys() & set(_tags(cell)):
             cell["metadata"]["tags"] = [*_tags(cell), "hide-input"]
+            cell["metadata"]["mystnb"] = {"code_prompt_show": f"Show {FOLDED[folded.pop()]}"}
+        data = [output.get("data", {}) for output in cell.get("outputs", [])]
+        captions = ["".join(some["text/markdown"]).strip() for some in data if "text/markdown" in some]
+        if captions and any("image/png" in some for some in data):
+            text = captions[0].splitlines()[0].replace("$", "").rstrip()
+            cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": text}
     source[0] = json.dumps(notebook)
 
 

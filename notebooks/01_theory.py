@@ -197,16 +197,16 @@ checks.check_min_norm_weight(min_norm_weight)
 # ## 4. How far: the Armijo rule
 #
 # Along a direction a loss is a function of one number, $\varphi(\eta) = L(\theta - \eta d)$. It begins with slope $-s$,
-# $s = \langle g, d\rangle$. The **Armijo rule** accepts $\eta$ when the loss has fallen by at least a share $\beta$ of
-# what the slope promised:
+# $s = \langle g, d\rangle$. The **Armijo rule** accepts $\eta$ when the loss has fallen by at least a share
+# $0 < \beta < 1$ of what the slope promised:
 #
 # $$\varphi(\eta) \le L - \eta\beta s.$$
 #
 # The function must lie under a line. With **several** losses every one must lie under its own, so the accepted steps
 # are the intersection. **Backtracking** has a largest step, $lr_{ub}$ (upper bound of the learning rate), and a factor
 # $0 < \gamma < 1$. It tries $\eta = lr_{ub}, \gamma\,lr_{ub}, \gamma^2 lr_{ub}, \dots$ and takes the first that is
-# accepted. It finds one if every $s_t > 0$: near zero a smooth function lies under every line that is less steep than
-# its tangent. Otherwise the search stops at a *floor*, $10^{-10}$ by default, and has failed.
+# accepted. If every $s_t > 0$ there is one: near zero a smooth function lies under every line that is less steep than
+# its tangent. If no step above a *floor*, $10^{-10}$ by default, is accepted, the search has failed.
 
 # %%
 model = quadratics(torch.eye(2), centres, curvatures, points["B"])
@@ -310,7 +310,7 @@ style.show_figure(figure, "figure-2-hard-parameter-sharing", folder)
 # for each task t:  L_t, g_t = ∂L_t/∂z, u_t = ∂L_t/∂θ_t    # decoders only
 # α = MGDA(g), d_z = Σ α_t g_t                         # the shortest convex combination
 # η = lr_ub
-# while η ≥ floor and not test (6) for every t:  η = γ η   # decoders only
+# while η > floor and not test (6) for every t:  η = max(γ η, floor)   # decoders only
 # θ_sh = θ_sh − η Jᵀ d_z                               # 1 encoder backward
 # for each task t:  θ_t = θ_t − η u_t
 # ```
@@ -482,7 +482,7 @@ pd.DataFrame(
 #
 # Passes are counted as they run. `SGD` is BLS with a constant step in place of the search: MGDA on the $T$ gradients in
 # $\theta_{sh}$. `MGDAUB` is FBLS with a constant step; UB, because the length of $d_z$ gives an upper bound of the
-# length that MGDA minimises. Ordinary SGD on the mean loss is called `EqualWeight`: one backward, the least that a step
+# length that MGDA minimises: $\|J^\top d_z\| \le \|J\|\,\|d_z\|$. Ordinary SGD on the mean loss is called `EqualWeight`: one backward, the least that a step
 # can cost. Three tasks, and for the searches a bound so large that several trials are needed. With $T$ tasks and $n$
 # trials a step costs, in forwards + backwards of the encoder: SGD $1 + T$, MGDA-UB $1 + 1$, BLS $(1 + n) + T$, FBLS
 # $1 + 1$. Both searches run decoders $T(1 + n) + T$ times.
@@ -526,7 +526,8 @@ passes
 #
 # $JJ^\top$ stretches the step and may turn it. `record.gain` measures the stretch along $d_z$,
 # $\rho = \|J^\top d_z\|^2 / \|d_z\|^2 = \langle JJ^\top d_z, d_z\rangle / \|d_z\|^2$. On the small network of section
-# 6, how far is each prediction from the true move of $z$?
+# 6 (a linear layer and a tanh, read by two linear classifiers), how far is each prediction from the true move of $z$? The
+# code goes through a step of FBLS with the library's own parts.
 
 # %%
 model = small_network()

@@ -111,10 +111,10 @@ problem = toy.two_quadratics()
 display(Markdown("The minima $z_t^*$ and the curvatures $H_t$, which are diagonal:"))
 pd.DataFrame(
     {
-        "first entry of $z_t^*$": toy.CENTRES[:2, 0],
-        "second entry of $z_t^*$": toy.CENTRES[:2, 1],
-        "$H_{11}$": toy.CURVATURES[:2, 0, 0],
-        "$H_{22}$": toy.CURVATURES[:2, 1, 1],
+        "minimum, first entry": toy.CENTRES[:2, 0],
+        "minimum, second entry": toy.CENTRES[:2, 1],
+        "H₁₁": toy.CURVATURES[:2, 0, 0],
+        "H₂₂": toy.CURVATURES[:2, 1, 1],
     },
     index=["task 1", "task 2"],
 )
@@ -281,7 +281,7 @@ def follow_bound(lr):
 swept = {
     "β": toy.sweep(betas, lambda beta: follow_with(line_search=fastls.Backtracking(beta=beta))),
     "γ": toy.sweep(gammas, lambda gamma: follow_with(line_search=fastls.Backtracking(gamma=gamma))),
-    "$lr_{ub}$, or lr": toy.sweep(bounds, follow_bound),
+    "lr_ub, or lr": toy.sweep(bounds, follow_bound),
 }
 caption = (
     f"left: one start; else the median over {len(starts[:3])} starts, at most {max_steps} steps · × some did not arrive"
@@ -302,7 +302,7 @@ _ = tables.write_table(
 show(turned.pivot_table(index=["parameter", "value"], columns="label", values=["steps", "encoder passes"], sort=False))
 
 # %%
-by_bound = swept["$lr_{ub}$, or lr"]
+by_bound = swept["lr_ub, or lr"]
 arrived = by_bound[by_bound["arrived"] == by_bound["starts"]]
 reach = arrived.groupby("label")["value"].agg(["min", "max"])
 best = arrived.loc[arrived.groupby("label")["encoder passes"].idxmin()].set_index("label")
@@ -345,13 +345,13 @@ tell(
 #
 # ### Exercise 7: an encoder that loses descent
 #
-# Two gradients in $z$ are given, and $d_z$ is MGDA's direction, which lowers both losses in $z$. Construct a regular
-# encoder $A$ for which the step raises one of them, however small $\eta$ is: $\langle g_t, AA^\top d_z\rangle < 0$.
+# Two gradients in $z$ are given, and $d_z$ is MGDA's direction, which lowers both losses in $z$. Construct an
+# invertible encoder $A$ for which the step raises one of them, however small $\eta$ is: $\langle g_t, AA^\top d_z\rangle < 0$.
 
 
 # %% tags=["exercise"]
 def losing_encoder(g1: Tensor, g2: Tensor) -> Tensor:
-    """A regular 2 × 2 matrix A with ⟨g_t, A Aᵀ d_z⟩ < 0 for one of the tasks."""
+    """An invertible 2 × 2 matrix A with ⟨g_t, A Aᵀ d_z⟩ < 0 for one of the tasks."""
     ### BEGIN SOLUTION
     g = torch.stack([g1, g2])
     d_z = fastls.mgda(g @ g.T) @ g
@@ -420,7 +420,8 @@ rates = pd.concat(
     [toy_rates.local_rates(along_set, ratio=ratio).assign(ratio=ratio) for ratio in (0.05, 0.2, 0.6, 1.0)]
 )
 caption = (
-    f"medians over {n_starts} starts, at most {max_steps} steps · × some did not arrive · first two panels: "
+    f"medians over {n_starts} starts, at most {max_steps} steps · × some did not arrive; without a point, half or more did not · "
+    "first two panels: "
     f"σ₂/σ₁ = {toy.RATIO:g}, last two: σ₁ = 1"
 )
 figure, by_encoder = toy_figures.draw_gain(by_scale, (limits.min(), limits.max()), by_ratio, rates, caption)

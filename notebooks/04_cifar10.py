@@ -252,19 +252,9 @@ display(Markdown(claims.to_list(claim_3)))
 # For every method with constant steps the figures show the step with the lowest final test loss. For SGD they also show
 # the smallest step.
 
-
 # %%
-def label(frame):
-    """Epochs of all searches and of the best constant steps, and which line is whose."""
-    (searched, searched_lines), (stepped, stepped_lines) = (
-        frames.label_searches(frame),
-        frames.label_constant_steps(frame),
-    )
-    return pd.concat([searched, stepped]), searched_lines | stepped_lines
-
-
-large_curves, large_lines = label(large_frame)
-small_curves, small_lines = label(small_frame)
+large_curves, large_lines = frames.label_lines(large_frame)
+small_curves, small_lines = frames.label_lines(small_frame)
 halved = f"FBLS+decay: bound halved every {decay_every} epochs"
 figure, _ = figures.draw_learning_curves(large_curves, f"{halved}\n{large_source}", large_lines)
 style.show_figure(figure, "figure-6-bottom-cifar10-learning-curves", folder)

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 7. Beyond the paper: the gain of the encoder
 #
-# FBLS searches its step in latent space, and its result depends most on one number: the bound where every search starts.
+# FBLS searches its step in latent space, and a person chooses one number: the bound where every search starts.
 # This notebook shows what the bound stands in for. It is the *gain* of the encoder: how far along $d_z$ the step moves the
 # latent vector, divided by how far the tested trial did. The gain is free to compute. With it in the test a large bound
 # does no harm on the data sets here. The section "Where it fails" shows a case that still needs one.
@@ -278,8 +278,8 @@ runs = beyond.run_comparisons(sweeps, store, jobs)
 epochs = {name: frames.to_frame(some) for name, some in runs.items()}
 source_line = "\n".join(f"{beyond_figures.TITLES[name]}: {frames.provenance(some)}" for name, some in runs.items())
 n_line = (
-    f"Mean and range over seeds: {seeds}, on CIFAR-10 {cifar_seeds}; one of constant steps other than the best two. "
-    "What diverged is left out."
+    f"Mean and range over {seeds} seeds, on CIFAR-10 over {cifar_seeds}; one seed for constant steps other than the two "
+    "best. What diverged is left out."
 )
 answers = {name: ConstantAnswer(sweep.setting).execute(store).rows[0]["test_loss"] for name, sweep in sweeps.items()}
 figure, against = beyond_figures.draw_against_steps(epochs, answers, f"{source_line}\n{n_line}")

@@ -122,7 +122,8 @@ sweeps = {
 # gradient is $g_{sh} = J^\top d_z$ with $J = \partial z/\partial\theta_{sh}$. Adam divides each entry of a gradient by
 # the root of its mean square. Call this diagonal metric $P$ for the encoder and $P_t$ for decoder $t$.
 #
-# A step $\eta$ along $P^{-1} g_{sh}$ moves $z$ by about $-\eta J P^{-1} J^\top d_z$. The part of this move along $d_z$ is
+# The step follows a running mean of $g_{sh}$, as Adam's does. The test looks at the gradient itself, as if there were no
+# momentum. A step $\eta$ along $P^{-1} g_{sh}$ moves $z$ by about $-\eta J P^{-1} J^\top d_z$. The part of this move along $d_z$ is
 # $-\eta\rho\,d_z$ with
 #
 # $$\rho = \frac{\langle g_{sh}, P^{-1} g_{sh}\rangle}{\|d_z\|^2}.$$
@@ -209,15 +210,16 @@ style.show_figure(figure, "ours-defaults-curves", folder)
 
 # %%
 ends = comparison.gather_ends(entries)
-ranking = comparison.rank(ends)
 answers = {name: ConstantAnswer(sweep.setting).execute(store).rows[0]["test_loss"] for name, sweep in sweeps.items()}
+ranking = comparison.rank(ends, answers)
 short = min(min(sweep.epochs * sweep.n_train // sweep.batch_size for sweep in sweeps.values()), 26) < 26
 notes = [
     "Columns of data sets: mean test loss over tasks and seeds at the end of training (the mean of the last five epochs, "
     f"or of a quarter of a training below twenty epochs); n = {seeds}. Ratios are to the best rival of each data set. A "
     "dash: diverged with some seed. The best answer that looks at no input has a loss of "
     + ", ".join(f"{loss:.3g} on {name}" for name, loss in answers.items())
-    + ".",
+    + f". *Learned nothing*: above {comparison.LEARNED:g} of that loss. There a ratio says little: it is small where the best "
+    "rival has learned little, too.",
     source_line.replace("\n", "; ") + ".",
 ]
 if short:
@@ -260,6 +262,11 @@ for name, part in judged.groupby("method", sort=False):
     lines.append(f"- **{name}**: {', '.join(said)}.")
 best = ranking.iloc[0]
 lines.append(f"- Smallest worst ratio: **{best['method']}**, {best['worst ratio']:.2f}.")
+learned = ranking[ranking["learned nothing on"] == comparison.NOWHERE].head(1)
+lines += [
+    f"- The same among the methods that learned on every data set: **{row['method']}**, {row['worst ratio']:.2f}."
+    for _, row in learned.iterrows()
+]
 least = ranking.loc[ranking["geometric mean"].idxmin()]
 lines.append(f"- Smallest geometric mean: **{least['method']}**, {least['geometric mean']:.2f}.")
 display(Markdown("\n".join(lines)))

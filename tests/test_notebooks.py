@@ -20,6 +20,10 @@ from fastls.experiments.reproduce import find_scripts
 from fastls.paths import FIGURES, NOTEBOOKS, ROOT
 
 SCRIPTS = [pytest.param(script, id=script.stem) for script in find_scripts(NOTEBOOKS)]
+SMOKE = [
+    pytest.param(script, id=script.stem, marks=() if script.stem == "03_multimnist" else pytest.mark.slow)
+    for script in find_scripts(NOTEBOOKS)
+]
 PROFILES = yaml.safe_load((NOTEBOOKS / "profiles.yaml").read_text(encoding="utf-8"))
 NBVAL = "-q -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=900 --profile smoke".split()
 
@@ -51,16 +55,18 @@ class TestNotebook:
         assert quiz.count("<details>") == 5
         assert min(len(answer.split()) for _, answer in found) >= 15
 
-    def test_runs_at_the_smoke_profile(self, script):
-        """Where it compares outputs, with those of the committed run."""
-        before = {path: path.stat().st_mtime_ns for path in FIGURES.rglob("*.*")}
-        notebook = script.with_suffix(".ipynb").relative_to(ROOT)
-        command = [sys.executable, "-m", "pytest", *NBVAL, str(notebook)]
-        finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-        cells = int(re.search(r"^(\d+) passed", finished.stdout, flags=re.MULTILINE).group(1))
-        assert cells == len(code_cells(read_script(script))) + 1  # the cell of injected parameters
-        assert before == {path: path.stat().st_mtime_ns for path in FIGURES.rglob("*.*")}
+
+@pytest.mark.parametrize("script", SMOKE)
+def test_runs_at_the_smoke_profile(script):
+    """Where it compares outputs, with those of the committed run. 03 stands for all in `make test`, a minute each."""
+    before = {path: path.stat().st_mtime_ns for path in FIGURES.rglob("*.*")}
+    notebook = script.with_suffix(".ipynb").relative_to(ROOT)
+    command = [sys.executable, "-m", "pytest", *NBVAL, str(notebook)]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    cells = int(re.search(r"^(\d+) passed", finished.stdout, flags=re.MULTILINE).group(1))
+    assert cells == len(code_cells(read_script(script))) + 1  # the cell of injected parameters
+    assert before == {path: path.stat().st_mtime_ns for path in FIGURES.rglob("*.*")}
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -1,9 +1,9 @@
 """The paper's claims as typed rows: what was compared with what, by how much, how sure, and whether the row votes.
 
 A row is a test of one claim. It votes if it makes the paper's own comparison with the paper's own rival; for claims
-about the end of a training, the training must also have the paper's length. Other rows are shown beside. A difference
-above 0 speaks against the claim; for a printed ratio, both signs do. `comparisons` makes the rows and decides which
-vote.
+about the end of a training, the training must also have the paper's length. Other rows are shown and do not vote. A
+difference above 0 speaks against the claim; for a printed ratio, both signs do. `comparisons` makes the rows and
+decides which vote.
 """
 
 from collections.abc import Sequence
@@ -26,10 +26,11 @@ RULES = (  # below every table of claims
     f"best constant step* holds if the interval ends at most {MARGIN:.0%} of the rival's value above it. Otherwise it "
     "does not hold if the interval begins above zero. *Better*, *at most* and *settles* hold or fail with the whole "
     f"interval. A printed ratio holds if the interval is within {MARGIN:.0%} of it. In between a row is undecided, and "
-    "`needed` says how many seeds would decide it at the spread seen. A search that diverged fails. A row votes if it "
+    "a note says how many seeds would decide it at the spread seen. A search that diverged fails. A row votes if it "
     "makes the paper's comparison with the paper's rival. For claims 3 to 5 it must also have the paper's data and the "
-    "paper's length. Other rows are shown beside."
+    "paper's length. Other rows are shown and do not vote."
 )
+PRINTED = ", printed ratio"  # end of a rival's name where the paper's ratio of times is what ours is compared with
 
 
 class Verdict(StrEnum):
@@ -144,12 +145,12 @@ def shorten(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "claim": table["claim"],
-            "compared": [f"{_words(row.metric)} of {row.method} with {row.rival}" for row in table.itertuples()],
+            "compared": [_compared(row) for row in table.itertuples()],
             "ours": table["ours"],
-            "theirs": table["theirs"],
+            "theirs, or the limit": table["theirs"],
             "difference": [_show_interval(row) for row in table.itertuples()],
             "n": table["n"],
-            "verdict": [f"{row.verdict}{'' if row.votes else ', beside'}" for row in table.itertuples()],
+            "verdict": [f"{row.verdict}{'' if row.votes else ', no vote'}" for row in table.itertuples()],
             "note": [_note(row) for row in table.itertuples()],
         }
     )
@@ -159,8 +160,17 @@ def _show_interval(row) -> str:
     return f"{row.difference:.3g}" + ("" if np.isnan(row.low) else f" [{row.low:.3g}, {row.high:.3g}]")
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
+def _is_ratio(row) -> bool:
+    return row.metric in ("seconds", "memory") and " / " not in row.method
+
+
+def _compared(row) -> str:
+    """What two numbers are compared: of times and memory a ratio, with its limit or with what the paper prints."""
+    metric = row.metric.replace("_", " ")
+    if not _is_ratio(row):
+        return f"{metric} of {row.method} with {row.rival}"
+    rival, printed = row.rival.removesuffix(PRINTED), row.rival.endswith(PRINTED)
+    return f"{metric} of {row.method} / {rival}, with {'the printed ratio' if printed else 'a limit'}"
 
 
 def _note(row) -> str:
@@ -175,16 +185,16 @@ def count_tests(rows: Sequence[ClaimRow]) -> str:
         rows: of one claim.
 
     Returns:
-        The rows that vote, then the rows that are shown beside, if there are any.
+        The rows that vote, then the rows that do not, if there are any.
 
     Example:
         >>> row = ClaimRow("3", "toy", "FBLS", "SGD", "loss", 1, 2, -1, -2, -0.5, 5, 0.01, Verdict.HOLDS, votes=True)
         >>> count_tests([row])
         '1 for, 0 against, 0 undecided'
     """
-    voting, beside = ([row.verdict for row in rows if row.votes == votes] for votes in (True, False))
+    voting, others = ([row.verdict for row in rows if row.votes == votes] for votes in (True, False))
     counted = _count(voting) if voting else "no test at the paper's size"
-    return counted + (f"; shown beside: {_count(beside)}" if beside else "")
+    return counted + (f"; without a vote: {_count(others)}" if others else "")
 
 
 def _count(verdicts: list[Verdict]) -> str:
@@ -199,9 +209,9 @@ def to_list(rows: Sequence[ClaimRow]) -> str:
 
 def describe(row) -> str:
     """What was found in a `ClaimRow` or a row of `to_table`, then under which condition."""
-    note = _note(row)
+    note, theirs = _note(row), f"{row.theirs:.4g}" + ("" if _is_ratio(row) else f", {row.rival}")
     return (
-        f"{_words(row.metric)} of {row.method}: {row.ours:.4g} against {row.theirs:.4g}, {row.rival}; "
+        f"{_compared(row).removesuffix(f' with {row.rival}')}: {row.ours:.4g} against {theirs}; "
         f"difference {_show_interval(row)}, n = {row.n}: **{row.verdict}**"
-        f"{'' if row.votes else ', shown beside'}.{f' Condition: {note}.' if note else ''}"
+        f"{'' if row.votes else ', no vote'}.{f' Condition: {note}.' if note else ''}"
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from fastls.experiments.reporting.claims import MARGIN, ClaimRow, Verdict, decide
+from fastls.experiments.reporting.claims import MARGIN, PRINTED, ClaimRow, Verdict, decide
 from fastls.experiments.reporting.frames import check_one_length, end_of_training
 from fastls.experiments.reporting.intervals import (
     Estimate,
@@ -99,7 +99,7 @@ def compare_with_printed(run: Run, claim: str, data: str, method: str, rival: st
     low, high = (np.exp(end) - printed for end in ratio.interval)
     ours = float(np.exp(ratio.value))
     return ClaimRow(
-        *(claim, data, method, f"{rival}, printed ratio", "seconds", ours, printed, ours - printed, low, high, ratio.n),
+        *(claim, data, method, f"{rival}{PRINTED}", "seconds", ours, printed, ours - printed, low, high, ratio.n),
         *(p, verdict, claim == "4b"),
         note="the printed ratio within 10 %",
     )

@@ -1,7 +1,10 @@
 """Figures from rows. Every function returns the figure and the table that it draws, so that tests look at numbers."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fastls.experiments.reporting.frames import CONSTANT, METRICS, end_of_training, last_epochs
@@ -82,20 +85,29 @@ def draw_learning_curves(frame: pd.DataFrame, source: str, lines: dict[str, str]
         source: provenance.
         lines: label -> variant whose style it takes.
     """
-    table = _summarize(frame[~frame["diverged"]], ["label", "epoch"])
     figure, axes = new_figure(4)
-    for panel, metric in zip(axes, METRICS, strict=True):
+    table = draw_lines(axes, frame, lines, METRIC_LABELS)
+    for panel in axes:
+        panel.set_yscale("log")
+    plain_ticks(axes)
+    share_legend(figure, axes[0])
+    sign(figure, f"mean of the tasks, bands from the lowest to the highest run · {count_runs(frame, lines)}\n{source}")
+    return figure, table
+
+
+def draw_lines(
+    axes: Sequence[Axes], frame: pd.DataFrame, lines: dict[str, str], titles: dict[str, str]
+) -> pd.DataFrame:
+    """Draw one metric of `titles`, metric -> title, into each panel, as `draw_learning_curves` does."""
+    table = _summarize(frame[~frame["diverged"]], ["label", "epoch"], titles)
+    for panel, (metric, title) in zip(axes, titles.items(), strict=True):
         for label, name in _drawn(lines, table):
             rows = table.loc[label]
             style = line_style(name) | spread_markers(len(rows)) | {"label": label}
             draw_with_band(panel, rows[(metric, "mean")], rows[(metric, "min")], rows[(metric, "max")], style)
-        panel.set(xlabel="epoch", yscale="log", title=METRIC_LABELS[metric])
-    share_limits(axes)
-    plain_ticks(axes)
+        panel.set(xlabel="epoch", title=title)
     whole_epochs(axes)
-    share_legend(figure, axes[0])
-    sign(figure, f"mean of the tasks, bands from the lowest to the highest run · {_count_runs(frame, lines)}\n{source}")
-    return figure, table
+    return table
 
 
 def draw_step_sizes(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> tuple[Figure, pd.DataFrame]:
@@ -115,14 +127,14 @@ def draw_step_sizes(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> 
     cut = ""
     if axes[0].get_ylim()[0] < least:  # where searches failed, at the floor
         axes[0].set_ylim(bottom=least)
-        failed = 1 - table["accepted"].min()
-        cut = f" · the first panel ends at {least:.1g}; up to {failed:.0%} of the searches of an epoch failed"
+        label, failed = table["accepted"].idxmin()[0], 1 - table["accepted"].min()
+        cut = f" · the first panel ends at {least:.1g}; up to {failed:.0%} of an epoch's searches of {label} failed"
     axes[1].set(xlabel="epoch", ylim=(-0.03, 1.03), title="share of steps at the bound")
     axes[2].set(xlabel="epoch", ylim=(0, None), title="trials per step")
     axes[3].set(xlabel="epoch", yscale="log", title=r"median gain $\|J^T d_z\|^2/\|d_z\|^2$")
     whole_epochs(axes)
     share_legend(figure, axes[0])
-    sign(figure, f"steps of an epoch, mean over runs · {_count_runs(frame, lines)}{cut}\n{source}")
+    sign(figure, f"steps of an epoch, mean over runs · {count_runs(frame, lines)}{cut}\n{source}")
     return figure, table
 
 
@@ -138,16 +150,17 @@ def _drawn(lines: dict[str, str], table: pd.DataFrame) -> list[tuple[str, str]]:
     return [(label, name) for label, name in lines.items() if label in table.index.get_level_values(0)]
 
 
-def _count_runs(frame: pd.DataFrame, lines: dict[str, str]) -> str:
-    """The number of runs behind each line, and the lines that have nothing to show."""
+def count_runs(frame: pd.DataFrame, lines: dict[str, str]) -> str:
+    """The number of runs behind each line, and the lines that end early or are absent, since runs diverged."""
     counts = frame[frame["epoch"] == 1].groupby("label").size()
-    absent = [label for label in lines if label not in set(frame.loc[~frame["diverged"], "label"])]
-    said = f" · diverged in the first epoch: {', '.join(absent)}" if absent else ""
+    diverged = frame[frame["diverged"]].groupby("label").size()
+    said = ", ".join(f"{label} ({diverged[label]} of {counts[label]})" for label in lines if label in diverged)
+    said = f" · diverged: {said}" if said else ""
     if counts.nunique() == 1:
         return f"n = {counts.iloc[0]} run{'s' if counts.iloc[0] > 1 else ''} a line{said}"
     return "runs: " + ", ".join(f"{label} ({counts[label]})" for label in lines) + said
 
 
-def _summarize(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def _summarize(frame: pd.DataFrame, by: list[str], metrics: Iterable[str] = METRICS) -> pd.DataFrame:
     """Mean, lowest, highest and number of runs of every metric."""
-    return frame.groupby(by)[list(METRICS)].agg(["mean", "min", "max", "count"])
+    return frame.groupby(by)[list(metrics)].agg(["mean", "min", "max", "count"])

@@ -118,7 +118,8 @@ def provenance(runs: Sequence[Run]) -> str:
     parts = [first.header["data"]["description"], *_describe_size(config)]
     if "epochs" not in config:
         parts.append(environment["device"])
-        parts += [f"{environment['threads']} threads"] if config["device"] == "cpu" else []
+        threads = environment["threads"]
+        parts += [f"{threads} thread{'s' * (threads > 1)}"] if config["device"] == "cpu" else []
     return " · ".join([*parts, config["device"]])
 
 
@@ -165,6 +166,17 @@ def label_searches(
         parts.append(betas[(betas["variant"] == name) & (betas["beta"] == beta)].assign(label=label))
         lines[label] = "FBLS, other β" if name == "FBLS" else name
     return pd.concat(parts, ignore_index=True), lines
+
+
+def label_lines(
+    constant: pd.DataFrame, betas: pd.DataFrame | None = None, also: dict[str, float] | None = None
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The lines of `label_searches`, then those of `label_constant_steps`."""
+    (searched, searched_lines), (stepped, stepped_lines) = (
+        label_searches(constant, betas, also),
+        label_constant_steps(constant),
+    )
+    return pd.concat([searched, stepped]), searched_lines | stepped_lines
 
 
 def find_best_step(final: pd.DataFrame, name: str) -> float | None:

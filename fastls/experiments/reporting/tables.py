@@ -15,9 +15,10 @@ from fastls.paths import FIGURES, place, write_atomically
 
 AGREEMENT = 0.10  # a ratio within ten per cent of the printed one agrees with it
 ABOUT_RATIOS = (  # below every table of times beside the paper's
-    "Ratios are geometric means over n rounds, with 95 % t-intervals. A ratio agrees if its interval is within "
+    "Seconds are medians over n rounds. Ratios are taken within each round: geometric means, with 95 % t-intervals, "
+    "not quotients of the medians. A ratio agrees if its interval is within "
     f"{AGREEMENT:.0%} of the paper's ratio. Same direction: it lies on the same side of 1 as the paper's. w/o η?: "
-    "whether the method needs no step size that somebody has to choose."
+    "whether the method needs no step size that somebody has to choose. BLS and FBLS need a bound."
 )
 UNDECIDED = "undecided"
 # Columns of `compare_times` that a page leaves to the CSV.

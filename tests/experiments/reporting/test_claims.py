@@ -68,7 +68,7 @@ def test_of_twenty_rows_one_at_four_per_cent_decides_nothing():
 def test_a_table_is_written_whole_for_programs_and_short_for_people(tmp_path):
     rows = [row(needed=7, verdict=OPEN, note="best step 0.1"), row(votes=False)]
     text = write_claims(rows, "claims", tmp_path, "Claims", ["A note."])
-    assert "test loss of FBLS with SGD" in text and "n = 7 would decide" in text and "holds, beside" in text
+    assert "test loss of FBLS with SGD" in text and "n = 7 would decide" in text and "holds, no vote" in text
     read = pd.read_csv(place(tmp_path, "claims.csv"))
     assert list(read.columns) == list(ClaimRow.__dataclass_fields__) and list(read["votes"]) == [True, False]
     assert place(tmp_path, "claims.md").read_text().startswith("# Claims")
@@ -76,7 +76,7 @@ def test_a_table_is_written_whole_for_programs_and_short_for_people(tmp_path):
 
 def test_tests_are_counted_by_side_and_by_whether_they_vote():
     rows = [row(FOR), row(FOR), row(AGAINST), row(OPEN), row(AGAINST, votes=False)]
-    beside = "shown beside: 0 for, 1 against, 0 undecided"
+    beside = "without a vote: 0 for, 1 against, 0 undecided"
     assert count_tests(rows) == f"2 for, 1 against, 1 undecided; {beside}"
     assert count_tests(rows[-1:]) == f"no test at the paper's size; {beside}"
     assert count_tests(rows[:1]) == "1 for, 0 against, 0 undecided"
@@ -86,4 +86,4 @@ def test_a_row_is_described_with_its_numbers():
     assert describe(row(note="n")) == (
         "test loss of FBLS: 0.4 against 0.3, SGD; difference 0.1 [0.05, 0.15], n = 5: **holds**. Condition: n."
     )
-    assert describe(row(low=float("nan"), votes=False)).endswith("difference 0.1, n = 5: **holds**, shown beside.")
+    assert describe(row(low=float("nan"), votes=False)).endswith("difference 0.1, n = 5: **holds**, no vote.")

@@ -89,7 +89,14 @@ def test_a_line_that_diverged_at_once_is_left_out(constant):
     frame, lines = label_searches(constant, to_frame(runs), also={"BLS": 0.1})
     figure, _ = figures.draw_learning_curves(frame, "", lines)
     assert [line.get_label() for line in figure.axes[0].lines] == ["FBLS", "FBLS+decay"]
-    assert "diverged in the first epoch: BLS, β = 0.1" in figure.get_supxlabel().replace("\n", " ")
+    assert "diverged: BLS, β = 0.1 (1 of 1)" in figure.get_supxlabel().replace("\n", " ")
+
+
+def test_captions_count_the_runs_that_diverged_later(constant):
+    runs = [make_run("BLS", 1.0, seed, 0.5, diverged=seed == 1, beta=0.1) for seed in range(2)]
+    frame, lines = label_searches(constant, to_frame(runs), also={"BLS": 0.1})
+    figure, _ = figures.draw_learning_curves(frame, "", lines)
+    assert "diverged: BLS, β = 0.1 (1 of 2)" in figure.get_supxlabel().replace("\n", " ")
 
 
 def test_step_sizes_draw_medians_shares_and_trials(constant):
@@ -104,7 +111,7 @@ def test_failed_searches_leave_the_first_panel_and_are_counted_below(constant):
     failing = frame.assign(step_p05=frame["step_p05"].where(frame["label"] != "FBLS", 1e-10), accepted=0.75)
     figure, table = figures.draw_step_sizes(failing, "", lines)
     assert figure.axes[0].get_ylim()[0] == pytest.approx(table["step_median"].min() / 100)
-    assert "up to 25% of the searches of an epoch failed" in figure.get_supxlabel().replace("\n", " ")
+    assert "up to 25% of an epoch's searches of" in figure.get_supxlabel().replace("\n", " ")
     whole, _ = figures.draw_step_sizes(frame, "", lines)
     assert "failed" not in whole.get_supxlabel()
 

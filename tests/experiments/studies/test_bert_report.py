@@ -97,5 +97,5 @@ def test_figure_shows_the_best_step_that_did_not_diverge(frame):
 def test_figure_says_what_diverged_at_every_step():
     runs = [make_run("FBLS", 1.0, 0.4), *(make_run("SGD", lr, 0.0, diverged=True) for lr in (0.01, 0.1))]
     figure, _ = draw_learning(add_correlations(to_frame(runs)), 0.1, "somewhere")
-    assert "diverged: SGD 0.01 (every step diverged)" in figure.get_supxlabel()
+    assert "diverged: SGD 0.01 (every step diverged) (1 of 1)" in figure.get_supxlabel()
     plt.close(figure)

@@ -11,6 +11,7 @@ from fastls.experiments.training.optimizers.rivals import RIVALS
 from fastls.experiments.training.store import Run
 from fastls.experiments.training.sweeps import DEFAULTS, Sweep, default_run
 
+ANSWERS = {"first": 100.0, "second": 100.0}  # far above every loss
 SWEEP = Sweep("multimnist", "digits", 64, 32, epochs=3, seeds=2)
 RIVAL_NAMES = [name + suffix for name in RIVALS for suffix in ("", AVERAGED)]
 
@@ -61,16 +62,22 @@ def test_averaged_weights_are_entries_of_their_own():
 
 def test_the_worst_case_stands_first():
     _, ends = make_ends({"AdamFBLS": 0.8, "NAdam": 3.0})
-    table = comparison.rank(ends).set_index("method")
+    table = comparison.rank(ends, ANSWERS).set_index("method")
     assert table.index[0] == "AdamFBLS, averaged" and table.index[-1] == "NAdam"
     assert table.loc["AdamFBLS", "worst ratio"] == pytest.approx(0.8 / 0.9)  # to the best rival, which is averaged
     assert table.loc["NAdam", "geometric mean"] == pytest.approx(3 / 0.9)
     assert table.loc["NAdam", "second"] == pytest.approx(2 * table.loc["NAdam", "first"])
 
 
+def test_a_method_at_the_constant_answer_has_learned_nothing():
+    _, ends = make_ends({"NAdam": 3.0})
+    told = comparison.rank(ends, {"first": 3.0, "second": 100.0}).set_index("method")["learned nothing on"]
+    assert told["NAdam"] == "first" and told["AdamFBLS"] == comparison.NOWHERE
+
+
 def test_what_diverged_ranks_last_and_loses():
     _, ends = make_ends({}, diverged="AdamW")
-    assert comparison.rank(ends).set_index("method").loc["AdamW", "worst ratio"] == np.inf
+    assert comparison.rank(ends, ANSWERS).set_index("method").loc["AdamW", "worst ratio"] == np.inf
     judged = comparison.judge(ends).set_index(["method", "rival"])["test loss"]
     assert judged["AdamFBLS", "AdamW"] == "lower"
     _, ends = make_ends({}, diverged="AdamFBLS")

@@ -108,6 +108,7 @@ def test_the_key_of_the_resnet_is_what_it_was_before_there_were_other_networks()
     assert make_networks("tiny", "cpu").identity["series"]["network"][0]["network"] == "MTAN"
 
 
+@pytest.mark.slow
 def test_the_benchmark_writes_them(measured, tmp_path):
     _, store = measured
     given = make_growth("tiny", "cpu"), make_networks("tiny", "cpu")

@@ -127,7 +127,7 @@ def draw_shares(table: pd.DataFrame, tasks: int, source: str) -> tuple[Figure, p
     for panel, rival in zip(axes, RIVALS, strict=True):
         for varied in SERIES:
             _draw_series(panel, table[table["varied"] == varied].sort_values("share"), rival, varied)
-        panel.set(xscale="logit", xlabel="encoder's share of a forward and backward of the model")
+        panel.set(xscale="logit", xlabel="encoder's share of a forward and backward (logit scale)")
         panel.set(yscale="log", title=f"time of a step, FBLS / {rival}")
         panel.xaxis.set_major_locator(FixedLocator(SHARES))
         panel.xaxis.set_minor_locator(NullLocator())

@@ -3,18 +3,10 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fastls.experiments.reporting.frames import CONSTANT, label_constant_steps, label_searches, tell_seeds
+from fastls.experiments.reporting.curves import count_runs, draw_lines
+from fastls.experiments.reporting.frames import CONSTANT, label_lines
 from fastls.experiments.reporting.intervals import ratio_interval
-from fastls.experiments.reporting.style import (
-    CONSTANT_ANSWER,
-    draw_with_band,
-    line_style,
-    new_figure,
-    share_legend,
-    sign,
-    spread_markers,
-    whole_epochs,
-)
+from fastls.experiments.reporting.style import CONSTANT_ANSWER, new_figure, share_legend, sign
 from fastls.experiments.reporting.tables import seconds_by_round
 from fastls.experiments.training.store import Run
 
@@ -92,21 +84,11 @@ def draw_learning(frame: pd.DataFrame, answer: float, source: str) -> tuple[Figu
         answer: dev loss of the best constant answer, a level.
         source: what is printed below.
     """
-    (searched, searched_lines), (stepped, stepped_lines) = label_searches(frame), label_constant_steps(frame)
-    lines, labelled = searched_lines | stepped_lines, pd.concat([searched, stepped])
-    table = labelled[~labelled["diverged"]].groupby(["label", "epoch"])[list(PANELS)].agg(["mean", "min", "max"])
+    labelled, lines = label_lines(frame)
     figure, axes = new_figure(len(PANELS), height=3.1)
-    for label in [label for label in lines if label in table.index.get_level_values(0)]:
-        rows = table.loc[label]
-        style = line_style(lines[label]) | spread_markers(len(rows)) | {"label": label}
-        for panel, metric in zip(axes, PANELS, strict=True):
-            draw_with_band(panel, rows[(metric, "mean")], rows[(metric, "min")], rows[(metric, "max")], style)
+    table = draw_lines(axes, labelled, lines, PANELS)
     axes[1].axhline(answer, label="constant answer", **CONSTANT_ANSWER)
-    for panel, title in zip(axes, PANELS.values(), strict=True):
-        panel.set(xlabel="epoch", title=title)
-    whole_epochs(axes)
     share_legend(figure, axes[1])
-    diverged = sorted(set(labelled.loc[labelled["diverged"], "label"]))
-    caption = f"mean of the tasks over {tell_seeds(frame, 'bands')}"
-    sign(figure, f"{caption}{' · diverged: ' + ', '.join(diverged) if diverged else ''}\n{source}")
+    caption = f"mean of the tasks, bands from the lowest to the highest run · {count_runs(labelled, lines)}"
+    sign(figure, f"{caption}\n{source}")
     return figure, table

@@ -106,10 +106,18 @@ def draw_sensitivity(parts: dict[str, pd.DataFrame], source: str) -> tuple[Figur
         panel.set(xlabel=label, yscale="log", xscale="linear" if name == "beta" else "log")
         drawn.append(table.assign(varied=name).rename(columns={column: "value"}))
     panels[0].set_ylabel("final test loss")
+    table = pd.concat(drawn, ignore_index=True)
+    top = 10 * table["mean"].median()
+    above = table[table["mean"] > top]
+    if len(above):
+        panels[0].set_ylim(top=top)
     style.plain_ticks(panels[:1])
     figure.legend(shown.values(), shown, loc="outside upper center", ncols=len(shown), fontsize=8)
-    style.sign(figure, source + "\n∞ at the top marks runs that diverged.")
-    return figure, pd.concat(drawn, ignore_index=True)
+    cut = "".join(
+        f" {row.variant} at {row.value:g} ends above the panel, at {row.mean:.3g}." for row in above.itertuples()
+    )
+    style.sign(figure, f"{source}\n∞ at the top marks runs that diverged.{cut}")
+    return figure, table
 
 
 def draw_second_order(runs: dict[float, pd.DataFrame], source: str) -> tuple[Figure, pd.DataFrame]:
@@ -124,7 +132,7 @@ def draw_second_order(runs: dict[float, pd.DataFrame], source: str) -> tuple[Fig
         for label, run in frame.groupby("label", sort=False):
             look = style.line_style(label) | style.spread_markers(len(run)) | {"label": label}
             panel.plot(run["step"] + 1, run["distance"].clip(lower=1e-12), **look)
-        panel.set(title=f"singular values of A: 1 and {ratio:g}", xlabel="step, from 1", xscale="log", yscale="log")
+        panel.set(title=f"singular values of A: 1 and {ratio:g}", xlabel="step, start = 1", xscale="log", yscale="log")
     panels[0].set_ylabel("distance to the set")
     style.share_legend(figure, panels[0])
     style.sign(figure, source)
@@ -138,11 +146,11 @@ def draw_scalar_chain(table: pd.DataFrame, steps: int, source: str) -> tuple[Fig
         look = style.line_style(method) | {"label": method}
         panel.plot(part["c"], part["loss"].clip(1e-32, 1e32), **look | style.spread_markers(len(part)))
     factors = np.sort(table["c"].unique())
-    panel.plot(factors, factors**2 / 2, color="0.6", linewidth=0.8)
+    panel.plot(factors, factors**2 / 2, color="0.45", linewidth=1, label="at the start")
+    panel.axvline(2**0.5, color="0.45", linewidth=1, linestyle=":", label="c = √2")
     panel.set(xlabel="c, the factor of the encoder", ylabel=f"loss after {steps} steps", xscale="log", yscale="log")
-    panel.annotate("loss at the start", (factors[0], factors[0] ** 2 / 2), va="bottom", fontsize=7)
     style.share_legend(figure, panel)
-    style.sign(figure, source)
+    style.sign(figure, f"{source} · losses are cut at 1e-32 and 1e32")
     return figure, table
 
 

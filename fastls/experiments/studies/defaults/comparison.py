@@ -18,6 +18,8 @@ from fastls.experiments.training.sweeps import DEFAULTS, Sweep, default_run, gai
 
 AVERAGED = ", averaged"  # end of a method's name if the running mean of its weights is evaluated
 OURS = ("AdamFBLS", f"AdamFBLS{AVERAGED}", "FBLS+gain")
+LEARNED = 0.95  # share of the loss of a constant answer; a mean above it has learned nothing
+NOWHERE = "–"
 TIMED = ("EqualWeight", "AdamW", "AdamFBLS")
 
 
@@ -55,7 +57,7 @@ def gather_ends(entries: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[["dataset", "variant", "seed", "test_loss", "test_error", "pearson"]]
 
 
-def rank(ends: pd.DataFrame) -> pd.DataFrame:
+def rank(ends: pd.DataFrame, answers: dict[str, float]) -> pd.DataFrame:
     """One row per method: ratios of its test losses to the best rival's on each data set; smallest worst ratio first.
 
     The best rival of a data set has the smallest mean, with or without averaging. A method that diverged with any seed
@@ -63,9 +65,11 @@ def rank(ends: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         ends: the table of `gather_ends`.
+        answers: data set -> test loss of the best answer that looks at no input.
 
     Returns:
-        Columns "method", "worst ratio", "geometric mean", the mean test loss on each data set, and "n", of seeds.
+        Columns "method", "worst ratio", "geometric mean", the mean test loss on each data set, "learned nothing on",
+        the data sets where this mean is above `LEARNED` of the answer, and "n", of seeds.
     """
     means = ends.pivot_table(
         index="variant", columns="dataset", values="test_loss", aggfunc=lambda losses: losses.mean(skipna=False),
@@ -74,7 +78,10 @@ def rank(ends: pd.DataFrame) -> pd.DataFrame:
     rivals = means[[name.removesuffix(AVERAGED) in RIVALS for name in means.index]]
     ratios = (means / rivals.min()).fillna(np.inf)
     table = pd.DataFrame({"worst ratio": ratios.max(axis=1), "geometric mean": np.exp(np.log(ratios).mean(axis=1))})
-    table = table.join(means).join(ends.groupby("variant")["seed"].nunique().rename("n")).sort_values("worst ratio")
+    nothing = means > LEARNED * pd.Series(answers)[means.columns]
+    named = nothing.apply(lambda row: ", ".join(row.index[row]) or NOWHERE, axis=1)
+    table = table.join(means).assign(**{"learned nothing on": named})
+    table = table.join(ends.groupby("variant")["seed"].nunique().rename("n")).sort_values("worst ratio")
     return table.rename_axis("method").reset_index().rename_axis(columns=None)
 
 

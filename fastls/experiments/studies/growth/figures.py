@@ -38,7 +38,9 @@ def draw_growth(run: Run) -> Figure:
     for column, name in zip(axes.T, varied, strict=True):
         part = rows[rows["varied"] == name]
         for method in METHODS:
-            means = part[part["method"] == method].groupby(name)[["ratio", "peak_mb"]].agg(stats.gmean)
+            own = part[part["method"] == method].groupby(name)[["ratio", "peak_mb"]]
+            means, low, high = own.agg(stats.gmean), own.min()["ratio"], own.max()["ratio"]
+            column[0].fill_between(means.index, low, high, color=STYLES[method]["color"], alpha=0.15, linewidth=0)
             for panel, what in zip(column, means, strict=True):
                 panel.plot(means.index, means[what], label=method, **STYLES[method])
         column[0].set(xscale="log", yscale="log")
@@ -50,7 +52,10 @@ def draw_growth(run: Run) -> Figure:
     axes[1, 0].set_ylabel("peak MB")
     plain_ticks(axes.ravel())
     share_legend(figure, axes[0, 0])
-    sign(figure, f"ratios within n = {rows['round'].nunique()} rounds, geometric means · {describe(run)}")
+    rounds = (
+        f"ratios within n = {rows['round'].nunique()} rounds, geometric means, bands from the lowest to the highest"
+    )
+    sign(figure, f"{rounds} · {describe(run)}")
     return figure
 
 

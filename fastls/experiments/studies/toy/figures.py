@@ -189,8 +189,9 @@ def draw_search_parameters(
         _draw_sweep(top, table, "steps")
         _draw_sweep(bottom, table, "encoder passes")
         bottom.set_xlabel(name)
-    axes[0, 1].set_ylabel(f"steps to a gap of {TOLERANCE:g}")
-    axes[1, 1].set_ylabel("encoder passes to it")
+    for top, bottom in axes.T[1:]:
+        top.set_ylabel(f"steps to a gap of {TOLERANCE:g}")
+        bottom.set_ylabel("encoder passes to it")
     share_legend(figure, axes[0, -1])
     sign(figure, caption)
     return figure, pd.concat(swept, names=["parameter"]).reset_index(level=0).reset_index(drop=True)
@@ -229,7 +230,8 @@ def draw_gain(
     axes[3].axhline(1, color=_COLOURS[3], linewidth=1)
     axes[3].set(xlabel="weight $α_1$ along the Pareto set")
     axes[3].set_title("gap after / before a step")
-    axes[3].legend(fontsize=7, loc="lower left", frameon=True)
+    axes[3].set_ylim(top=1.55)  # room for the legend
+    axes[3].legend(fontsize=7, loc="upper center", ncols=2, frameon=True)
     share_legend(figure, axes[0])
     sign(figure, caption)
     return figure, pd.concat({"scale": by_scale, "ratio": by_ratio}, names=["swept"]).reset_index(level=0)
@@ -246,7 +248,7 @@ def draw_searches(frame: pd.DataFrame, table: pd.DataFrame, caption: str) -> tup
     ratios = np.logspace(-3, 1, 41)  # price of a pass through all decoders, in passes through the encoder
     tasks = frame.filter(like="loss_").shape[1]
     costs = pd.DataFrame({ratio: table["encoder passes"] + ratio / tasks * table["decoder passes"] for ratio in ratios})
-    figure, axes = _new_grid(2, 4, height=5.2, sharex="col")
+    figure, axes = _new_grid(2, 4, height=5.4)
     counted = frame.assign(encoder=weigh_passes(frame, "encoder"), decoder=weigh_passes(frame, "decoder"))
     across = {"step": "steps", "encoder": "encoder passes", "decoder": "decoder passes"}
     for row, (method, runs) in zip(axes, counted.groupby("method", sort=False), strict=True):
