@@ -1,13 +1,14 @@
 """FBLS along Adam's step: a search in latent space with no number to choose."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from fastls.algorithms.directions import Direction
+from fastls.algorithms.functional import CommonDirection
 from fastls.algorithms.line_search import Backtracking, Phi, SearchResult, Slopes
-from fastls.algorithms.multitask_optimizer import CommonDirectionOptimizer
+from fastls.algorithms.multitask_optimizer import CommonDirectionOptimizer, StepRecord
 from fastls.algorithms.spaces import Evaluation, LatentSpace, check_encoder_gradient, squared_norm
 from fastls.models.multitask import MultiTaskModel
 
@@ -17,8 +18,8 @@ BETA, GROWTH = 0.3, 1.3
 FIRST_STEP, FLOOR, GUARD = 1e-6, 1e-14, 1000.0
 
 
-def polyak_step(losses: Tensor, slopes: Slopes) -> float:
-    """min_t L_t / s_t: the step at which the first task is predicted to reach zero loss. Negative losses set no bound.
+def polyak_step(losses: Tensor, slopes: Slopes, solved: float = 0.0) -> float:
+    """min_t L_t / s_t over L_t ≥ `solved`: the step at which the first task is predicted to reach zero loss.
 
     Example:
         >>> polyak_step(torch.tensor([2.0, 1.0]), Slopes(own=torch.tensor([1.0, 1.0]), shared=torch.tensor([0.0, 3.0])))
@@ -27,31 +28,30 @@ def polyak_step(losses: Tensor, slopes: Slopes) -> float:
     Source: Polyak (1969), https://doi.org/10.1016/0041-5553(69)90061-5, with zero as the smallest possible loss.
     """
     losses, total = losses.double(), slopes.total.double()
-    return float(torch.where(losses >= 0, losses / total, torch.inf).min())
+    return float(torch.where(losses >= solved, losses / total, torch.inf).min())
 
 
-@dataclass(frozen=True)
 class BoundedBacktracking(Backtracking):
     """`Backtracking` that knows the rounding of the losses, and whose first trial is at most `polyak_step`.
 
     The bound: no step is predicted to decrease a loss below zero. Where the rounding of a loss hides the decrease that
     the test asks for, the loss may not rise by more than this rounding. Else a search that begins at 1e-6 would never
-    begin in bfloat16, or where losses are large.
+    begin in bfloat16, or where losses are large. A task whose loss is below the rounding of the largest loss is solved:
+    it sets no bound, and its loss may rise to there. Else a loss of 0 would stop every task.
 
-    Attributes:
-        rounding: of a loss, relative to it; 0 for exact losses.
+    φ may have a ``rounding``, that of a loss, relative to it, as it has in a step; without it, losses are exact.
     """
 
-    rounding: float = 0.0
-
     def _search(self, phi: Phi, losses: Tensor, slopes: Slopes, lr_ub: float, previous: float) -> SearchResult:
-        hidden = self.rounding * losses.double().abs()  # (T,), what rounding hides of a loss
+        hidden = getattr(phi, "rounding", 0.0) * losses.double().abs()  # (T,), what rounding hides of a loss
+        solved = float(hidden.max())  # a task below this is solved: its loss would stop all tasks
+        hidden = hidden.where(losses.double().abs() >= solved, solved)
 
         def see(eta: float) -> Tensor:
             too_short = eta * self.beta * slopes.total.double() < hidden
             return phi(eta).to(hidden) - torch.where(too_short, hidden, 0)
 
-        return super()._search(see, losses, slopes, min(lr_ub, polyak_step(losses, slopes)), previous)
+        return super()._search(see, losses, slopes, min(lr_ub, polyak_step(losses, slopes, solved)), previous)
 
 
 class AdamFBLS(CommonDirectionOptimizer):
@@ -69,11 +69,10 @@ class AdamFBLS(CommonDirectionOptimizer):
 
     As in SaLSA, the test uses the gradient and the step follows the momentum. The first step is at most 1e-6, and a
     step is at most 1.3 times the last one: the search warms up by itself. If no trial passes, nothing moves.
-    In bfloat16, or with large losses, rounding can hide the decrease that the test asks for. Then the loss may rise by
-    this rounding, and not by more.
+    Where rounding hides the decrease that the test asks for, a loss may rise by this rounding: `BoundedBacktracking`.
     The bound L_t / s_t is Polyak's step for losses that are never negative: no step is predicted to decrease a loss
     below zero. The test cannot see all that a step does to the encoder: without this bound η can grow until a
-    pretrained encoder is ruined. A task whose loss is negative sets no bound.
+    pretrained encoder is ruined. A negative loss sets no bound, and neither does that of a solved task.
     A step costs 1 encoder forward and 1 encoder backward, T decoder forwards and backwards, and T decoder forwards per
     trial. The optimizer keeps two numbers per parameter, as Adam does.
 
@@ -105,47 +104,38 @@ class AdamFBLS(CommonDirectionOptimizer):
         for group in self.param_groups:
             group["metric"] = "adam"  # other methods refuse this state, whose `lr` is a guard
 
-    def _follow(self, batch: Evaluation, direction: Tensor, weights: Tensor, active: Tensor, slopes: Slopes):
+    def _follow(self, batch: Evaluation, found: CommonDirection) -> StepRecord:
         """Search with the decoders along P⁻¹g, then move along P⁻¹m."""
-        shared = self.space.shared_direction(batch, direction)
+        shared = self.space.shared_direction(batch, found.direction)
         check_encoder_gradient(squared_norm(shared, batch.losses))
         blocks = [shared, *batch.own_gradients]
-        metric_steps, moves = [], []
-        for group, gradients in zip(self.param_groups, blocks, strict=True):
-            step, move = self._precondition(group["params"], gradients)
-            metric_steps.append(step)
-            moves += move
-        products = torch.stack(
-            [_inner(gradients, step, batch.losses) for gradients, step in zip(blocks, metric_steps, strict=True)]
-        )
-        gain = products[0] / batch.squared_length(direction)
+        pairs = [self._precondition(group["params"], g) for group, g in zip(self.param_groups, blocks, strict=True)]
+        metric_steps, moves = zip(*pairs, strict=True)
+        products = torch.stack([_inner(*pair, batch.losses) for pair in zip(blocks, metric_steps, strict=True)])
+        gain = products[0] / batch.squared_length(found.direction)
         batch.own_gradients = metric_steps[1:]  # trials move the decoders along P⁻¹g
-        rho, own = gain.cpu().nan_to_num(), products[1:].cpu()
-        slopes = Slopes(own, rho * slopes.shared)
+        tried = replace(found, slopes=Slopes(products[1:].cpu(), found.slopes.shared)).scaled(gain)
         previous = self.param_groups[0]["previous_step"]
-        of_trials = torch.finfo(batch.autocast).eps if batch.autocast else 0.0
-        self.line_search = replace(self.line_search, rounding=max(batch.rounding, of_trials))
-        result = self._search(batch, rho.to(direction) * direction, active, slopes)
+        result = self._search(batch, tried)
         if result.accepted and result.step_size:
-            self._move(moves, result.step_size)
+            self._move([move for block in moves for move in block], result.step_size)
         else:
             self.param_groups[0]["previous_step"] = previous  # the next search begins where this one did
             result = result._replace(step_size=0.0)
         batch.trial_buffers.clear()
-        return self._record(batch, weights, slopes, result, gain)
+        return self._record(batch, tried, result, gain)
 
     @torch.no_grad()
     def _precondition(self, parameters: list[Tensor], gradients: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """P⁻¹g and P⁻¹m, one tensor per parameter. The running means are in ``state``, so `state_dict` saves them."""
         if not parameters:
             return [], []
-        for parameter in parameters:
-            if "steps" not in self.state[parameter]:
-                zeros = {name: torch.zeros_like(parameter) for name in ("average", "square_average")}
-                self.state[parameter] |= zeros | {"steps": 0}
-            self.state[parameter]["steps"] += 1
-        states = [self.state[parameter] for parameter in parameters]
-        averages, squares = ([state[name] for state in states] for name in ("average", "square_average"))
+        names, states = ("average", "square_average"), [self.state[parameter] for parameter in parameters]
+        for parameter, state in zip(parameters, states, strict=True):
+            if not state:
+                state |= {name: torch.zeros_like(parameter) for name in names} | {"steps": 0}
+            state["steps"] += 1
+        averages, squares = ([state[name] for state in states] for name in names)
         steps = states[0]["steps"]
         torch._foreach_lerp_(averages, gradients, 1 - MOMENTUM)
         torch._foreach_mul_(squares, DECAY)

@@ -168,23 +168,21 @@ def find_active(gramian: Tensor, own: Tensor) -> Tensor:
 
 
 def weigh(direction: Direction, gramian: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """alpha, (T,), and which tasks are active, (T,) bool. The rule sees active tasks only; the others get weight 0."""
+    """alpha, (T,), and which tasks are active, (T,) bool. The rule sees active tasks only; the others get weight 0.
+
+    ValueError unless the rule returns a finite weight ≥ 0 for every active task.
+    """
     active = find_active(gramian, own)
-    weights = torch.zeros_like(own)
-    weights[active] = compute_weights(direction, gramian[active][:, active])
-    return weights, active
-
-
-def compute_weights(direction: Direction, gramian: Tensor) -> Tensor:
-    """alpha = direction(G); ValueError unless alpha holds T finite weights ≥ 0."""
-    weights, tasks = direction(gramian), gramian.shape[0]
+    found, shape = direction(gramian[active][:, active]), (int(active.sum()),)
     name = getattr(direction, "__name__", type(direction).__name__)
-    if not isinstance(weights, Tensor) or weights.shape != (tasks,):
-        found = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
-        raise ValueError(f"Direction `{name}` must return weights of shape ({tasks},), found {found}.")
-    if not (weights.isfinite() & (weights >= 0)).all():
-        raise ValueError(f"Direction `{name}` must return finite weights ≥ 0, found {weights.tolist()}.")
-    return weights.detach().to(gramian)
+    if not isinstance(found, Tensor) or found.shape != shape:
+        wrong = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ValueError(f"Direction `{name}` must return weights of shape {shape}, found {wrong}.")
+    if not (found.isfinite() & (found >= 0)).all():
+        raise ValueError(f"Direction `{name}` must return finite weights ≥ 0, found {found.tolist()}.")
+    weights = torch.zeros_like(own)
+    weights[active] = found.detach().to(gramian)
+    return weights, active
 
 
 def is_stationary(gramian: Tensor, weights: Tensor, own: Tensor, dtype: torch.dtype) -> Tensor:

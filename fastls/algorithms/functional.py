@@ -5,7 +5,7 @@ too, with an ordinary ``z.backward(d_z)`` between them: it fills `.grad` and cal
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,11 +28,21 @@ class CommonDirection:
     slopes: Slopes
     stationary: bool
 
+    def scaled(self, gain: Tensor) -> "CommonDirection":
+        """ρd and the slopes along ρd: to first order, the encoder's step moves z by −ηρd along d."""
+        rho = gain.cpu().nan_to_num()  # NaN means d_z = 0: only the decoders move
+        slopes = Slopes(self.slopes.own, rho * self.slopes.shared)
+        return replace(self, direction=rho.to(self.direction) * self.direction, slopes=slopes)
+
+
+STATIONARY = SearchResult(0.0, trials=0, accepted=False)  # nothing was searched, and nothing moved
+
 
 def find_direction(space: Space, rule: Direction, batch: Evaluation) -> CommonDirection:
     """Weigh the gradients of a space; see `StepRecord` for the parts of the result."""
     gradients = space.gradients(batch)  # (T, n)
-    gramian, own = copy_to_host(space.gramian(batch, gradients), batch.own_slopes())  # (T, T), (T,)
+    both = torch.cat([space.gramian(batch, gradients), batch.own_slopes()[None]]).cpu()  # to the host in one copy
+    gramian, own = both[:-1], both[-1]  # (T, T), (T,)
     check_finite(batch.model, gramian.diagonal() + own, "Squared gradients")
     weights, active = weigh(rule, gramian, own)  # (T,), (T,)
     weights = batch.ranks.agree(weights)
@@ -41,17 +51,11 @@ def find_direction(space: Space, rule: Direction, batch: Evaluation) -> CommonDi
     return CommonDirection(direction, weights, active, Slopes(own, gramian @ weights), stationary)
 
 
-def pose_search(space: Space, batch: Evaluation, direction: Tensor, active: Tensor, slopes: Slopes) -> tuple:
+def pose_search(space: Space, batch: Evaluation, found: CommonDirection) -> tuple[Trials, Tensor, Slopes]:
     """φ, the losses and the slopes of the active tasks: the input of a line search."""
-    numbers = active.nonzero().squeeze(1).tolist()
-    phi = Trials(space, batch, direction, numbers)
-    return phi, batch.losses.cpu()[numbers], Slopes(slopes.own[numbers], slopes.shared[numbers])
-
-
-def copy_to_host(gramian: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """Gramian and own slopes, (T + 1) T numbers, copied to the host at once: the decisions from them are made there."""
-    gramian, own = torch.cat([gramian, own[None]]).cpu().split([len(own), 1])
-    return gramian, own[0]
+    numbers = found.active.nonzero().squeeze(1).tolist()
+    slopes = Slopes(*(part[numbers] for part in found.slopes))
+    return Trials(space, batch, found.direction, numbers), batch.losses.cpu()[numbers], slopes
 
 
 @dataclass(frozen=True)
@@ -108,20 +112,20 @@ def latent_backward(
         >>> found.weights.shape
         torch.Size([2])
     """
-    first = "paths" not in getattr(model, "looked_at", ())
+    first = not getattr(model, "paths_checked", False)
     if first:
         check_parts(model)
     accumulated = any(parameter.grad is not None and bool(parameter.grad.any()) for parameter in model.parameters())
     batch = Evaluation(model, inputs, targets, replayable=True, z=z, spread=True)
     if first:
         check_paths(batch)
-        model.looked_at.add("paths")
+        model.paths_checked = bool(batch.labelled)
     with batch.in_full_precision():
         found = find_direction(LatentSpace(), get_direction(direction), batch)
+        gain = _backward(batch, found.direction)
         for t in found.active.nonzero().squeeze(1).tolist():  # no zeros for other tasks: AdamW would decay them
             for parameter, gradient in zip(batch.head_parameters[t].values(), batch.own_gradients[t], strict=True):
                 parameter.grad = gradient.clone() if parameter.grad is None else parameter.grad + gradient
-        gain = _backward(batch, found.direction)
     slopes, weights = found.slopes.total.to(batch.losses.device), found.weights.to(batch.losses.device)
     seen = (batch.losses, weights, slopes, found.stationary, gain)
     return LatentStep(*seen, batch, found, _versions(batch), accumulated)
@@ -133,17 +137,19 @@ def _versions(batch: Evaluation) -> list[int]:
 
 
 def _backward(batch: Evaluation, direction: Tensor) -> Tensor | None:
-    """Run ``z.backward(d_z)``; returns the gain, computed from what this backward adds to `.grad`."""
+    """Run ``z.backward(d_z)``; returns the gain, from what this backward adds to `.grad`. An error adds nothing."""
     if batch.ranks.group is not None and batch.z.tensors[0].is_leaf:
         raise NotImplementedError("z must not be a leaf with several processes: nothing would add up their gradients.")
     held = [(parameter, parameter.grad) for parameter in batch.encoder_parameters.values()]
     for parameter, _ in held:
         parameter.grad = None
-    torch.autograd.backward(batch.z.tensors, batch.z.split(direction))
-    reached = [(parameter, before) for parameter, before in held if parameter.grad is not None]
-    added = batch.ranks.sum([parameter.grad for parameter, _ in reached])
-    for parameter, before in held:
-        parameter.grad = before
+    try:
+        torch.autograd.backward(batch.z.tensors, batch.z.split(direction))
+        reached = [(parameter, before) for parameter, before in held if parameter.grad is not None]
+        added = batch.ranks.sum([parameter.grad for parameter, _ in reached])
+    finally:
+        for parameter, before in held:
+            parameter.grad = before
     for (parameter, before), gradient in zip(reached, added, strict=True):
         parameter.grad = gradient if before is None else before + gradient
     return squared_norm(added, batch.losses) / batch.squared_length(direction) if added else None
@@ -184,10 +190,9 @@ def latent_line_search(
             "another step than the search would test. Call `zero_grad()`; micro-batches cannot be searched over."
         )
     if found.stationary:
-        return SearchResult(0.0, trials=0, accepted=False)
+        return STATIONARY
     with batch.in_full_precision():
-        if model.training not in model.looked_at:
+        if model.compared_mode != model.training:
             compare_trial_at_zero(LatentSpace(), batch, found.direction)
-            model.looked_at = {"paths", model.training}  # compared again when the caller switches the mode
-        question = pose_search(LatentSpace(), batch, found.direction, found.active, found.slopes)
-        return (line_search or Backtracking())(*question, lr_ub, previous)
+            model.compared_mode = model.training  # compared again when the caller switches the mode
+        return (line_search or Backtracking())(*pose_search(LatentSpace(), batch, found), lr_ub, previous)

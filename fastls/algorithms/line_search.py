@@ -24,9 +24,6 @@ class SearchResult(NamedTuple):
     accepted: bool
 
 
-NOTHING_TO_SEARCH = SearchResult(0.0, trials=0, accepted=True)  # no step to try: the bound is at or below the floor
-
-
 class Slopes(NamedTuple):
     r"""Predicted decrease per unit of step, by task: −dL_t/dη at η = 0, in its two parts.
 
@@ -53,8 +50,8 @@ ARMIJO_FORMS: dict[int, Callable[[Slopes], Tensor]] = {
     6: lambda slopes: slopes.total,
     7: lambda slopes: slopes.own,
     8: lambda slopes: slopes.shared,
-    9: lambda slopes: slopes.total,
 }
+ARMIJO_FORMS[9] = ARMIJO_FORMS[6]
 
 
 class LineSearch:
@@ -89,13 +86,13 @@ class LineSearch:
             previous: the last accepted step, or ∞ if there is none. A search may begin near it or ignore it.
 
         Returns:
-            `SearchResult`; a failed search still returns a step to take, with ``accepted=False``. If a slope is not
-            positive, the direction is not a descent direction: the search fails at the floor, without a trial.
+            `SearchResult`. A failed search returns the floor with ``accepted=False``; the optimizer decides whether it
+            takes this step. If a slope is not positive, the direction is not one of descent: no trial, and a failure.
         """
         if not 0 <= lr_ub < math.inf:
             raise ValueError(f"`lr_ub` must be finite and not negative, found {lr_ub}.")
         if lr_ub <= self.floor:
-            return NOTHING_TO_SEARCH
+            return SearchResult(0.0, trials=0, accepted=True)
         if not slopes.descend():
             return SearchResult(self.floor, trials=0, accepted=False)
         return self._search(phi, losses, slopes, lr_ub, previous)
@@ -205,11 +202,9 @@ class ArmijoTest:
     def holds(self, eta: float) -> bool:
         if not self.in_turn:
             return bool(satisfies_armijo(self.phi(eta), self.losses, self.decrease, self.beta, eta))
-        tasks = list(range(len(self.losses)))
-        if self.refusing is None:
-            return self._holds_for(eta, tasks)
-        others = [t for t in tasks if t != self.refusing]
-        return self._holds_for(eta, [self.refusing]) and (not others or self._holds_for(eta, others))
+        first = [] if self.refusing is None else [self.refusing]
+        others = [t for t in range(len(self.losses)) if t not in first]
+        return all(self._holds_for(eta, tasks) for tasks in (first, others) if tasks)
 
     def _holds_for(self, eta: float, tasks: list[int]) -> bool:
         losses, decrease = self.losses[tasks].double(), self.decrease[tasks].double()

@@ -17,10 +17,8 @@ GOLDEN = (3 - math.sqrt(5)) / 2
 
 def compute_merit(trial_losses: Tensor, losses: Tensor) -> float:
     """max_t [φ_t(η) − L_t], in float64; +∞ where a loss is NaN or infinite."""
-    trial_losses = trial_losses.to(losses.device)
-    if not bool(trial_losses.isfinite().all()):
-        return math.inf
-    return (trial_losses.double() - losses.double()).max().item()
+    rise = trial_losses.to(losses.device).double() - losses.double()
+    return rise.max().item() if bool(trial_losses.isfinite().all()) else math.inf
 
 
 class Bracket:

@@ -14,20 +14,11 @@ from torch import Tensor
 
 from fastls.algorithms.directions import Direction, get_direction
 from fastls.algorithms.evaluation.checks import compare_trial_at_zero, compare_with_backward
-from fastls.algorithms.functional import find_direction, pose_search
-from fastls.algorithms.line_search import LineSearch, SearchResult, Slopes, search_failure
-from fastls.algorithms.spaces import (
-    Evaluation,
-    LatentSpace,
-    Passes,
-    Space,
-    check_encoder_gradient,
-    squared_norm,
-)
+from fastls.algorithms.functional import STATIONARY, CommonDirection, find_direction, pose_search
+from fastls.algorithms.line_search import LineSearch, SearchResult, search_failure
+from fastls.algorithms.spaces import Evaluation, LatentSpace, Passes, Space, check_encoder_gradient, squared_norm
 from fastls.models.multitask import MultiTaskModel
 from fastls.models.parts import check_parts, trainable
-
-STATIONARY = SearchResult(0.0, trials=0, accepted=False)  # nothing was searched, and nothing moved
 
 
 @dataclass(frozen=True)
@@ -41,12 +32,11 @@ class StepRecord:
             with ``match_gain=True``. None for `EqualWeight`.
         step_size: η that was taken; 0 if nothing moved.
         trials: evaluations of the losses by the line search.
-        accepted: whether the test held at `step_size`; always true for constant steps. If a schedule has lowered `lr`
-            to the floor of the search or below, for example to 0, no step is tried: `step_size` and `trials` are 0 and
-            `accepted` is true, since no trial was rejected.
+        accepted: whether the test held at `step_size`; always true for constant steps, and if a schedule has lowered
+            `lr` to the floor of the search or below: then `step_size` and `trials` are 0.
         stationary: the batch was Pareto stationary up to rounding; nothing moved.
         gain: ρ = ‖Jᵀd_z‖² / ‖d_z‖²: to first order the step moves z by −ηρ d_z along d_z. NaN if d_z = 0. None for
-            methods that are not latent, and if nothing moved; `AdamFBLS` gives it after a failed search too.
+            methods that are not latent, and if nothing moved; in `AdamFBLS` only if the batch was stationary.
         passes: encoder and decoder passes of this step.
     """
 
@@ -80,7 +70,12 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
         self.model = model
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """As torch's; ValueError for a state of AdamFBLS in another method, or of another method in AdamFBLS."""
+        """As torch's; ValueError for a state of AdamFBLS in another method, the other way round, or of no optimizer."""
+        if "param_groups" not in state_dict:
+            raise ValueError(
+                f"`{type(self).__name__}` must load a state with `param_groups`, found {sorted(state_dict)}: that of "
+                "another kind of optimizer. Load the model alone."
+            )
         groups = (state_dict["param_groups"], self.param_groups)
         theirs, ours = (any("metric" in group for group in some) for some in groups)
         if theirs != ours:
@@ -118,8 +113,7 @@ class MultiTaskOptimizer(torch.optim.Optimizer):
 
         Before the first step, raise also if the model breaks the contract: see `compare_with_backward`.
         """
-        modules = (self.model.encoder, *self.model.heads.values())
-        now = {id(parameter) for module in modules for parameter in trainable(module).values()}
+        now = {id(p) for part in (self.model.encoder, *self.model.heads.values()) for p in trainable(part).values()}
         known = {id(parameter) for group in self.param_groups for parameter in group["params"]}
         if now != known:
             raise ValueError(
@@ -179,36 +173,31 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
             RuntimeError: the search failed and ``on_failure="raise"``.
         """
         self._check(inputs, targets)
-        batch = Evaluation(self.model, inputs, targets, self.line_search.needs_trials, spread=True)
+        replayable, runs_encoder = self.line_search.needs_trials, self.space.runs_encoder
+        batch = Evaluation(self.model, inputs, targets, replayable, spread=True, runs_encoder=runs_encoder)
         if batch.labelled - self.compared:  # the first label of a task: its paths have not been seen
             self.compared |= compare_with_backward(self.model, inputs, targets)
         with batch.in_full_precision():
-            return self._take(batch)
+            found = find_direction(self.space, self.direction, batch)
+            if replayable and self.compared_mode != self.model.training:
+                compare_trial_at_zero(self.space, batch, found.direction)
+                self.compared_mode = self.model.training  # compared again when the caller switches the mode
+            return self._record(batch, found, STATIONARY) if found.stationary else self._follow(batch, found)
 
-    def _take(self, batch: Evaluation) -> StepRecord:
-        """The step, once the batch is evaluated."""
-        found = find_direction(self.space, self.direction, batch)
-        if self.line_search.needs_trials and self.compared_mode != self.model.training:
-            compare_trial_at_zero(self.space, batch, found.direction)
-            self.compared_mode = self.model.training  # compared again when the caller switches the mode
-        if found.stationary:
-            return self._record(batch, found.weights, found.slopes, STATIONARY, stationary=True)
-        return self._follow(batch, found.direction, found.weights, found.active, found.slopes)
-
-    def _follow(self, batch: Evaluation, direction: Tensor, weights: Tensor, active: Tensor, slopes: Slopes):
+    def _follow(self, batch: Evaluation, found: CommonDirection) -> StepRecord:
         """Search along d and move; `AdamFBLS` replaces this part of a step."""
-        shared, gain, trial_direction = None, None, direction
+        shared, gain, tried = None, None, found
         if self.match_gain:
-            shared, gain = self._pull_back(batch, direction)
-            trial_direction, slopes = scale_by_gain(gain, direction, slopes)
-        result = self._search(batch, trial_direction, active, slopes)
+            shared, gain = self._pull_back(batch, found.direction)
+            tried = found.scaled(gain)
+        result = self._search(batch, tried)
         batch.trial_buffers.clear()  # the encoder's backward needs the memory
         if result.step_size == 0:
-            return self._record(batch, weights, slopes, result)
+            return self._record(batch, tried, result)
         if shared is None:
-            shared, gain = self._pull_back(batch, direction)
+            shared, gain = self._pull_back(batch, found.direction)
         self._move([*shared, *chain.from_iterable(batch.own_gradients)], result.step_size)
-        return self._record(batch, weights, slopes, result, gain)
+        return self._record(batch, tried, result, gain)
 
     def _pull_back(self, batch: Evaluation, direction: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """The encoder's direction d_sh, one tensor per parameter, and the gain, or None in parameter space."""
@@ -219,9 +208,9 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
         check_encoder_gradient(squared_length)
         return shared, squared_length / batch.squared_length(direction)
 
-    def _search(self, batch: Evaluation, direction: Tensor, active: Tensor, slopes: Slopes) -> SearchResult:
+    def _search(self, batch: Evaluation, tried: CommonDirection) -> SearchResult:
         """Run the line search over the active tasks, and apply `on_failure` if it fails."""
-        phi, losses, slopes = pose_search(self.space, batch, direction, active, slopes)
+        phi, losses, slopes = pose_search(self.space, batch, tried)
         group = self.param_groups[0]
         result = self.line_search(phi, losses, slopes, self.lr, group["previous_step"])
         if result.step_size:
@@ -232,13 +221,7 @@ class CommonDirectionOptimizer(MultiTaskOptimizer):
             raise RuntimeError(f"The line search failed: {search_failure(result, slopes)}; nothing has moved.")
         return result._replace(step_size=0.0)
 
-    def _record(self, batch, weights, slopes, result, gain=None, stationary=False) -> StepRecord:
+    def _record(self, batch: Evaluation, tried: CommonDirection, result: SearchResult, gain=None) -> StepRecord:
         losses = batch.losses
-        weights, slopes = weights.to(losses.device), slopes.total.to(losses.device)
-        return StepRecord(losses, weights, slopes, *result, stationary, gain, batch.passes)
-
-
-def scale_by_gain(gain: Tensor, direction: Tensor, slopes: Slopes) -> tuple[Tensor, Slopes]:
-    """ρd and the slopes along ρd: to first order, the encoder's step moves z by −ηρd along d."""
-    rho = gain.cpu().nan_to_num()  # d_z = 0: only the decoders move
-    return rho.to(direction) * direction, Slopes(slopes.own, rho * slopes.shared)
+        weights, slopes = tried.weights.to(losses.device), tried.slopes.total.to(losses.device)
+        return StepRecord(losses, weights, slopes, *result, tried.stationary, gain, batch.passes)

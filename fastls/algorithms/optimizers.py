@@ -18,9 +18,9 @@ from torch import Tensor
 
 from fastls.algorithms.directions import Direction
 from fastls.algorithms.evaluation.ranks import Ranks
-from fastls.algorithms.line_search import Backtracking, ConstantStep, LineSearch
+from fastls.algorithms.line_search import Backtracking, ConstantStep, LineSearch, SearchResult
 from fastls.algorithms.multitask_optimizer import CommonDirectionOptimizer, MultiTaskOptimizer, StepRecord
-from fastls.algorithms.spaces import LatentSpace, ParameterSpace, Passes, check_finite
+from fastls.algorithms.spaces import LatentSpace, ParameterSpace, Passes, check_finite, differentiate
 from fastls.models.latent import Latent
 from fastls.models.multitask import NO_LABEL, MultiTaskModel, check_targets
 
@@ -153,16 +153,7 @@ class EqualWeight(MultiTaskOptimizer):
         losses = ranks.sum([mine.detach()])[0]
         check_finite(model, losses, "Losses", NO_LABEL)
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
-        gradients = torch.autograd.grad(mine.mean(), parameters, allow_unused=True, materialize_grads=True)
-        self._move(ranks.sum(list(gradients)), self.lr)
-        return StepRecord(
-            losses=losses,
-            weights=torch.full_like(losses, 1 / len(tasks)),
-            slopes=None,
-            step_size=self.lr,
-            trials=0,
-            accepted=True,
-            stationary=False,
-            gain=None,
-            passes=Passes(1, 1, len(tasks), len(tasks)),
-        )
+        self._move(ranks.sum(list(differentiate(model, mine.mean(), parameters))), self.lr)
+        weights, passes = torch.full_like(losses, 1 / len(tasks)), Passes(1, 1, len(tasks), len(tasks))
+        result = SearchResult(self.lr, trials=0, accepted=True)
+        return StepRecord(losses, weights, None, *result, stationary=False, gain=None, passes=passes)

@@ -13,9 +13,10 @@ space              g_t                           trial                  step of 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from fastls.algorithms.directions import compute_gramian
 from fastls.algorithms.evaluation.ranks import Ranks
 from fastls.models.latent import Latent, flatten_gradients
 from fastls.models.multitask import NO_LABEL, MultiTaskModel, check_targets
-from fastls.models.parts import trainable
+from fastls.models.parts import trainable, trainable_encoder
 from fastls.models.trial_state import Snapshot
 
 
@@ -44,29 +45,29 @@ class Evaluation:
     Every decoder reads its own detached copy of z. So one backward gives ∂L_t/∂z for copy t and the unscaled ∂L_t/∂θ_t
     for decoder t, which no other loss touches. The encoder's graph is kept for the backward of the space.
 
-    `replayable` keeps the snapshots that trials start from. If `z` is given, the encoder is not run here, and trials
-    cannot run it either. With `spread`, the batch is that of all processes of the model.
+    `replayable` keeps the snapshots that trials start from; without `runs_encoder`, those of the decoders alone. If `z`
+    is given, the encoder is not run here, and trials cannot run it either. With `spread`, the batch is that of all
+    processes of the model.
 
     Raises:
         FloatingPointError: a loss is NaN or infinite; for other errors, see `fastls.models.multitask`.
     """
 
     def __init__(
-        self, model: MultiTaskModel, inputs, targets: dict[str, Tensor], replayable: bool, z=None, spread=False
+        self, model: MultiTaskModel, inputs, targets: dict, replayable: bool, z=None, spread=False, runs_encoder=True
     ):
         check_targets(model, targets)
         self.model, self.inputs, self.targets = model, inputs, targets
         self.passes = Passes()
-        self.encoder_parameters = trainable(model.encoder)
+        self.encoder_parameters = trainable_encoder(model)
         self.head_parameters = [trainable(head) for head in model.heads.values()]
         device = next(iter(self.encoder_parameters.values())).device
         self.autocast = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
         self.ranks = Ranks(model.process_group if spread else None, inputs if z is None else z, device)
-        keeps = replayable and z is None
-        self.encoder_start = Snapshot(model.encoder, device, model.draws_elsewhere) if keeps else None
+        kept = model.encoder if replayable and runs_encoder and z is None else None
+        self.encoder_start = Snapshot(kept, device, model.draws_elsewhere)
         self.z = self.encode() if z is None else Latent(z)
-        if self.encoder_start:
-            self.encoder_start.close()
+        self.encoder_start.close()
         self.head_starts: list[Snapshot] = []
         self._evaluate_decoders(replayable)
         # Memory in which trials compute θ_t − η ∂L_t/∂θ_t. Allocated once, since an allocation costs more than the sum;
@@ -75,8 +76,9 @@ class Evaluation:
 
     @property
     def rounding(self) -> float:
-        """Relative rounding of the losses: that of the less precise of z and the losses."""
-        return max(torch.finfo(tensor.dtype).eps for tensor in [*self.z.tensors, self.losses])
+        """Relative rounding of the losses: that of the least precise of z, the losses and the caller's autocast."""
+        dtypes = {self.losses.dtype, *(tensor.dtype for tensor in self.z.tensors), self.autocast} - {None}
+        return max(torch.finfo(dtype).eps for dtype in dtypes)
 
     def encode(self) -> Latent:
         """z(x, θ_sh), checked to carry a gradient."""
@@ -85,24 +87,20 @@ class Evaluation:
         return z
 
     def _evaluate_decoders(self, replayable: bool) -> None:
-        self.copies = [[leaf.detach().requires_grad_() for leaf in self.z.tensors] for _ in self.model.tasks]
-        losses = []
-        for head, copy in zip(self.model.heads.values(), self.copies, strict=True):
-            if replayable:
-                self.head_starts.append(Snapshot(head, self.z.device, self.model.draws_elsewhere))
+        model, losses = self.model, []
+        self.copies = [[leaf.detach().requires_grad_() for leaf in self.z.tensors] for _ in model.tasks]
+        for head, copy in zip(model.heads.values(), self.copies, strict=True):
+            self.head_starts.append(Snapshot(head if replayable else None, self.z.device, model.draws_elsewhere))
             losses.append(self.ranks.weigh(head(self.z.rebuild(copy), self.inputs, self.targets[head.task])))
-            if replayable:
-                self.head_starts[-1].close()
+            self.head_starts[-1].close()
         self.passes.decoder_forward += len(losses)
         self.losses = self.ranks.sum([torch.stack([loss.detach() for loss in losses])])[0]
-        check_finite(self.model, self.losses, "Losses", NO_LABEL)
-        self.task_losses, self.total = losses, sum(losses)
-        self.labelled = {task for task, loss in zip(self.model.tasks, losses, strict=True) if loss.requires_grad}
-        if not self.total.requires_grad:
-            raise ValueError("Some loss must have a gradient, found none; does no task have a label in this batch?")
+        check_finite(model, self.losses, "Losses", NO_LABEL)
+        self.task_losses = losses
+        self.labelled = {task for task, loss in zip(model.tasks, losses, strict=True) if loss.requires_grad}
         owned = [list(parameters.values()) for parameters in self.head_parameters]
         leaves = [leaf for copy in self.copies for leaf in copy] + [parameter for some in owned for parameter in some]
-        gradients = iter(torch.autograd.grad(self.total, leaves, allow_unused=True, materialize_grads=True))
+        gradients = iter(differentiate(model, sum(losses), leaves))
         self.passes.decoder_backward += len(losses)
         by_task = [[next(gradients) for _ in copy] for copy in self.copies]
         self.latent_gradients = [list(of_leaf) for of_leaf in zip(*by_task, strict=True)]  # of each leaf, T of them
@@ -119,13 +117,9 @@ class Evaluation:
 
     def pull_back(self, latent: list[Tensor], last: bool) -> list[Tensor]:
         """(∂z/∂θ_sh)ᵀ latent, one tensor per parameter: one encoder backward; `last` releases the encoder's graph."""
+        outputs, parameters = self.z.tensors, list(self.encoder_parameters.values())
         gradients = torch.autograd.grad(
-            self.z.tensors,
-            list(self.encoder_parameters.values()),
-            grad_outputs=latent,
-            retain_graph=not last,
-            allow_unused=True,
-            materialize_grads=True,
+            outputs, parameters, latent, retain_graph=not last, allow_unused=True, materialize_grads=True
         )
         self.passes.encoder_backward += 1
         return self.ranks.sum(list(gradients))
@@ -146,9 +140,7 @@ class Evaluation:
 
     def as_called(self) -> AbstractContextManager:
         """The autocast of the caller's step: trials run in the same precision, but our own sums do not."""
-        if self.autocast is None:
-            return nullcontext()
-        return torch.autocast(self.z.device.type, dtype=self.autocast)
+        return nullcontext() if self.autocast is None else torch.autocast(self.z.device.type, dtype=self.autocast)
 
     def in_full_precision(self) -> AbstractContextManager:
         """Without the caller's autocast: for sums over gradients."""
@@ -164,10 +156,11 @@ class Evaluation:
 class Space:
     """A space defines the vectors g_t, z at a trial step, and how its direction becomes a step of the parameters."""
 
+    runs_encoder: ClassVar[bool] = True  # whether a trial does
+
     def losses_at(self, evaluation: Evaluation, direction: Tensor, eta: float) -> Tensor:
         """(T,): L_t(z, θ_t − η ∂L_t/∂θ_t) with z as the step moves it."""
-        tasks = range(len(evaluation.losses))
-        return evaluation.trial_losses(tasks, self.latent_at(evaluation, direction, eta), eta)
+        return Trials(self, evaluation, direction, range(len(evaluation.losses)))(eta)
 
     def gramian(self, evaluation: Evaluation, gradients: Tensor) -> Tensor:
         """(T, T) of the whole batch."""
@@ -176,6 +169,8 @@ class Space:
 
 class LatentSpace(Space):
     """g_t = ∂L_t/∂z, flattened over the whole batch. Trials cost decoder passes only."""
+
+    runs_encoder = False
 
     def gradients(self, evaluation: Evaluation) -> Tensor:
         """(T, B·d): no pass, since the decoders' backward has computed them."""
@@ -237,20 +232,33 @@ class ParameterSpace(Space):
 class Trials:
     """φ of a step: the losses at a trial step, of the active tasks with these `numbers` or of some of them."""
 
-    def __init__(self, space: Space, evaluation: Evaluation, direction: Tensor, numbers: list[int]):
+    def __init__(self, space: Space, evaluation: Evaluation, direction: Tensor, numbers: Sequence[int]):
         self.space, self.evaluation, self.direction, self.numbers = space, evaluation, direction, numbers
-        self.latent: tuple | None = None  # the last η that `for_tasks` was asked for, and its z
+        self.rounding, self.latent = evaluation.rounding, None  # latent: the last η that was asked for, and its z
 
     def __call__(self, eta: float) -> Tensor:
         """(len(numbers),): φ(η)."""
-        return self.space.losses_at(self.evaluation, self.direction, eta)[self.numbers]
+        return self.for_tasks(eta, range(len(self.numbers)))
 
-    def for_tasks(self, eta: float, tasks: list[int]) -> Tensor:
+    def for_tasks(self, eta: float, tasks: Iterable[int]) -> Tensor:
         """(len(tasks),): φ_t(η) of these tasks alone, numbered as in φ(η). Several calls with one η move z once."""
         if self.latent is None or self.latent[0] != eta:
             self.latent = None  # releases the old z before a new one is made
             self.latent = eta, self.space.latent_at(self.evaluation, self.direction, eta)
         return self.evaluation.trial_losses([self.numbers[t] for t in tasks], self.latent[1], eta)
+
+
+def differentiate(model: MultiTaskModel, total: Tensor, leaves: list[Tensor]) -> Sequence[Tensor]:
+    """∂total/∂leaf, zero where there is none. A rank without any label counts as a loss of zero.
+
+    Raises:
+        ValueError: no loss has a gradient, and there are no other ranks.
+    """
+    if total.requires_grad:
+        return torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+    if model.process_group is None:
+        raise ValueError("Some loss must have a gradient, found none; does no task have a label in this batch?")
+    return [torch.zeros_like(leaf) for leaf in leaves]
 
 
 def squared_norm(tensors: list[Tensor], like: Tensor) -> Tensor:

@@ -29,11 +29,10 @@ from fastls.experiments.reporting.intervals import name_interval, ratio_interval
 from fastls.experiments.reporting.style import save_figure
 from fastls.experiments.reporting.tables import seconds_by_round, to_markdown, write_table
 from fastls.experiments.studies.growth import figures as growth_figures
-from fastls.experiments.studies.growth.growth import Growth
+from fastls.experiments.studies.growth.growth import PEER, Growth
 from fastls.experiments.training.config import Setting
 from fastls.experiments.training.store import Run, RunStore
 
-PEER = "TorchJD MGDA"
 DATA_SETS = {"multimnist": "multimnist", "cifar10": "cifar10", "cityscapes": "cityscapes", "bert": "stsb"}
 # Data of the committed benchmark, so that its stored runs can also be drawn without the data.
 RECORDED = {"multimnist": "mnist", "cifar10": "cifar10-jpeg", "cityscapes": "synthetic", "bert": "stsb"}

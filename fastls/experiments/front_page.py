@@ -108,7 +108,7 @@ def summarize_claims(rows: pd.DataFrame, claims: dict[str, str]) -> pd.DataFrame
         table.append(
             {
                 "claim": f"{claim}. {words}",
-                "verdict": f"**{verdict}**",
+                "verdict": str(verdict),
                 COUNTS: _count(voting),
                 "why": WHY.get((claim, verdict), NO_SENTENCE),
                 WITHOUT_VOTE: _count(part[~part["votes"]]),
@@ -119,15 +119,19 @@ def summarize_claims(rows: pd.DataFrame, claims: dict[str, str]) -> pd.DataFrame
     return pd.DataFrame(table)
 
 
+def judge_claims(figures: Path) -> pd.DataFrame:
+    """`summarize_claims` of the paper's claims, from the rows of this folder; the index is the number of the claim."""
+    texts = {str(number): words for number, words in read_paper()["claims"].items()}
+    return summarize_claims(gather(figures), texts).set_index(pd.Index(texts))
+
+
 def list_verdicts(figures: Path) -> list[str]:
     """One line per claim, from the rows of this folder: its verdict, and its counts for / against / undecided."""
-    texts = {str(number): words for number, words in read_paper()["claims"].items()}
-    table = summarize_claims(gather(figures), texts)
-    verdicts = table["verdict"].str.strip("*")
-    width = verdicts.str.len().max()
+    table = judge_claims(figures)
+    width = table["verdict"].str.len().max()
     return [
-        f"  claim {claim:<3} {verdict:<{width}}  {counts}; without a vote {others}"
-        for claim, verdict, counts, others in zip(texts, verdicts, table[COUNTS], table[WITHOUT_VOTE], strict=True)
+        f"  claim {claim:<3} {row['verdict']:<{width}}  {row[COUNTS]}; without a vote {row[WITHOUT_VOTE]}"
+        for claim, row in table.iterrows()
     ]
 
 
@@ -241,8 +245,9 @@ def write_front_page(root: Path = ROOT) -> list[Path]:
     ]
     if missing:
         raise ValueError(f"`figures` must have {', '.join(missing)}, found none; run `make figures`.")
-    texts = {str(number): words for number, words in read_paper()["claims"].items()}
-    claims = summarize_claims(gather(figures), texts)
+    claims = judge_claims(figures)
+    short = [SHORT.get(entry, "") for entry in claims["verdict"].items()]
+    claims["verdict"] = "**" + claims["verdict"] + "**"
     notes = [
         "Counted are the rows that vote: the paper's comparison with the paper's rival, for claims 3 to 5 on the "
         "paper's data at the paper's length. Their p-values are corrected for the number of rows of a claim (Holm). A "
@@ -255,7 +260,6 @@ def write_front_page(root: Path = ROOT) -> list[Path]:
     ]
     write_table(claims, OVERVIEW, figures, "The six claims of the paper, judged", notes)
     readme = root / "README.md"
-    short = [SHORT.get((row.claim.split(".")[0], Verdict(row.verdict.strip("*"))), "") for row in claims.itertuples()]
     verdicts = claims["verdict"] + [f": {words}" if words else "" for words in short]
     shown = claims[["claim", "verdict", COUNTS]].assign(verdict=verdicts)
     table = to_markdown(shown.rename(columns={COUNTS: f"measurements {COUNTS}"}))

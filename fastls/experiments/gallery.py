@@ -7,9 +7,8 @@ import re
 from itertools import groupby
 from pathlib import Path
 
-import yaml
-
 from fastls.experiments.front_page import OVERVIEW, make_overview
+from fastls.experiments.reproduce import read_artefacts
 from fastls.paths import ROOT, place, write_atomically
 
 SHORT = 12  # rows; a longer table is folded
@@ -18,11 +17,6 @@ HEAD = """# Results at a glance
 Written by `make figures` or `make reproduce` from what lies in this folder: the claims and the times of all data sets,
 then figures, tables and verdicts in the order of the notebooks. What was measured, on which data and how often is
 printed under every figure; a table's own page has its notes, its `.csv` all digits."""
-
-
-def read_artefacts(root: Path = ROOT) -> list[dict]:
-    """The list of artefacts: id, title, what it reproduces, its notebook or command, files, data, claims."""
-    return yaml.safe_load((root / "figures" / "artifacts.yaml").read_text(encoding="utf-8"))
 
 
 def write_gallery(figures: Path, root: Path = ROOT) -> Path:

@@ -131,7 +131,12 @@ def plan(profile: str, only: Sequence[str], device: str, jobs: int, root: Path, 
             script,
             notebook_parameters(script, profile, common),
             root / build / "notebooks" / f"{script.stem}.ipynb",
-            tuple(place(root / figures_dir, name) for name in artefacts.get(script.stem, ())),
+            tuple(
+                place(root / figures_dir, name)
+                for artefact in artefacts
+                if artefact.get("notebook") == script.stem  # others are written by a command
+                for name in artefact["files"]
+            ),
             root / "build" / "turns.lock",
             quiet,
         )
@@ -169,13 +174,9 @@ def notebook_parameters(script: Path, profile: str, common: dict) -> dict:
     return parameters
 
 
-def read_artefacts(root: Path) -> dict[str, list[str]]:
-    """Notebook -> names of the files that ``figures/artifacts.yaml`` says it writes."""
-    files: dict[str, list[str]] = {}
-    for artefact in yaml.safe_load((root / "figures" / "artifacts.yaml").read_text(encoding="utf-8")):
-        if "notebook" in artefact:  # others are written by a command
-            files.setdefault(artefact["notebook"], []).extend(artefact["files"])
-    return files
+def read_artefacts(root: Path) -> list[dict]:
+    """The list of artefacts: id, title, what it reproduces, its notebook or command, files, data, claims."""
+    return yaml.safe_load((root / "figures" / "artifacts.yaml").read_text(encoding="utf-8"))
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[Result]:

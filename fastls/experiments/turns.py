@@ -33,7 +33,7 @@ class Turns:
         return self
 
     def __exit__(self, *_) -> None:
-        self._lock.release()
+        self._lock.release(force=True)  # also where Ctrl-C came while it waited in `begin`, and holds nothing
         self.alone = False
 
     def begin(self, cell: NotebookNode) -> None:

@@ -64,6 +64,6 @@ class Latent:
 
 def flatten_gradients(gradients: list[list[Tensor]]) -> Tensor:
     """(T, n) from one list of T gradients per leaf; at least float32, since sums over the gradients follow."""
-    rows = [torch.stack(of_leaf).flatten(1) for of_leaf in gradients]
+    rows = [torch.stack(of_leaf).reshape(len(of_leaf), of_leaf[0].numel()) for of_leaf in gradients]
     rows = [block.float() if block.element_size() < 4 else block for block in rows]
     return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)

@@ -14,8 +14,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 NO_LABEL = "A batch without a label of a task has a mean of nothing, which is NaN: let its loss return None then."
 
 
-class TaskModules(nn.Module):
+class TaskModules(nn.Module, Mapping):
     """Modules by task, like `torch.nn.ModuleDict`, but any string may be a name: torch refuses "type" or "a.b"."""
+
+    __eq__, __hash__ = object.__eq__, object.__hash__  # those of a module, not of a mapping
 
     def __init__(self, modules: Mapping[str, nn.Module]):
         super().__init__()
@@ -36,18 +38,6 @@ class TaskModules(nn.Module):
 
     def __len__(self) -> int:
         return len(self.by_task)
-
-    def __contains__(self, task) -> bool:
-        return task in self.by_task
-
-    def keys(self):
-        return self.by_task.keys()
-
-    def values(self) -> list[nn.Module]:
-        return [self[task] for task in self]
-
-    def items(self) -> list[tuple[str, nn.Module]]:
-        return [(task, self[task]) for task in self]
 
 
 class TaskHead(nn.Module):
@@ -151,7 +141,8 @@ class MultiTaskModel(nn.Module):
         self.loss_modules = TaskModules({task: self.losses[task] for task in modules})
         # Whether a pass draws from the generators of Python or NumPy; the first step of an optimizer finds out.
         self.draws_elsewhere = True
-        self.looked_at = set()  # what the functional layer has checked, once
+        # What the functional layer has checked: the paths of the losses, and φ(0) with this value of `training`.
+        self.paths_checked, self.compared_mode = False, None
         # A plain dict registers nothing: parameters and state are those of encoder, decoders and losses, each once.
         self.heads = {task: TaskHead(task, decoder, self.losses) for task, decoder in decoders.items()}
 
@@ -177,11 +168,10 @@ class MultiTaskModel(nn.Module):
 
 
 def check_decoder(task: str, signature: inspect.Signature) -> list[str]:
-    """The parameters of a decoder's ``forward`` after z; ValueError if it needs one that is not ``inputs``."""
-    names = list(signature.parameters)[1:]
+    """The parameters of a decoder's ``forward`` after z, but * and **; ValueError if it needs one not ``inputs``."""
     collect = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    needed = [name for name in names if signature.parameters[name].default is inspect.Parameter.empty]
-    asked = [name for name in needed if signature.parameters[name].kind not in collect]
+    names = [name for name, parameter in list(signature.parameters.items())[1:] if parameter.kind not in collect]
+    asked = [name for name in names if signature.parameters[name].default is inspect.Parameter.empty]
     if set(asked) - {"inputs"}:
         raise ValueError(
             f"The decoder of task {task!r} must have `forward(z)` or `forward(z, inputs)`, found that it asks for "

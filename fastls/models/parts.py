@@ -13,6 +13,16 @@ def trainable(module: nn.Module) -> dict[str, Tensor]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
+def trainable_encoder(model: MultiTaskModel) -> dict[str, Tensor]:
+    """The parameters of the encoder that a step moves; ValueError if there is none."""
+    if parameters := trainable(model.encoder):
+        return parameters
+    raise ValueError(
+        "The encoder must have a trainable parameter, found none. Unfreeze one with `requires_grad_()`; with a frozen "
+        "encoder the tasks share nothing, so train each decoder by itself."
+    )
+
+
 def check_parts(model: MultiTaskModel) -> None:
     """Refuse a model that no optimizer can move rightly, and say which part of it is in the way.
 
@@ -28,8 +38,7 @@ def check_parts(model: MultiTaskModel) -> None:
             f"`model` must be a MultiTaskModel, found {type(model).__name__}. For several processes wrap its parts "
             "in DistributedDataParallel, not the whole."
         )
-    if not trainable(model.encoder):
-        raise ValueError("The encoder must have a trainable parameter, found none.")
+    trainable_encoder(model)
     model.check_decoders()
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and parameter.is_complex():

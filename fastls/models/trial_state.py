@@ -19,22 +19,24 @@ class Snapshot:
     the running statistics of batch normalisation.
 
     Args:
-        module: the module that is run.
+        module: the module that is run; None keeps nothing.
         device: of its parameters.
         elsewhere: whether the module may draw from Python's and NumPy's generators, which are slower to save.
     """
 
-    def __init__(self, module: nn.Module, device: torch.device, elsewhere: bool = True):
+    def __init__(self, module: nn.Module | None, device: torch.device, elsewhere: bool = True):
         self.module = module
         self.device = device
         self.elsewhere = elsewhere
-        self.buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-        self.generators = get_generators(device, elsewhere)
+        keeps = module is not None
+        self.buffers = {name: buffer.clone() for name, buffer in module.named_buffers()} if keeps else {}
+        self.generators = get_generators(device, elsewhere) if keeps else []
         self.draws = True
 
     def close(self) -> None:
         """Called after the pass: if the pass drew no random number, trials need not reset the generators."""
-        self.draws = not same_generators(self.generators, get_generators(self.device, self.elsewhere))
+        if self.module is not None:
+            self.draws = not same_generators(self.generators, get_generators(self.device, self.elsewhere))
 
     @contextmanager
     def replay(self):

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from helpers import batch, copies, equal, mlp
+from torch.nn.functional import cross_entropy
 
 from fastls import SGD, AdamFBLS
 from fastls.algorithms.adam_search import BETA, FIRST_STEP, GROWTH, BoundedBacktracking, polyak_step
@@ -183,13 +184,33 @@ def test_it_begins_where_rounding_hides_its_first_steps(kind):
     assert (records[-1].losses < records[0].losses).all()
 
 
+def test_a_solved_task_does_not_stop_the_others():
+    """Its cross-entropy is 0 in float32, and its gradient is not: no step is short enough to lower this loss."""
+    model, (inputs, targets) = mlp(2, dtype=torch.float32), batch(2, dtype=torch.float32)
+    model.losses["task1"] = lambda output, target: cross_entropy(
+        torch.cat([output + 20, -output], 1), torch.zeros(len(output), dtype=torch.long)
+    )
+    optimizer = AdamFBLS(model)
+    records = [optimizer.step(inputs, targets) for _ in range(150)]
+    assert records[0].losses[1] == 0 and records[0].slopes[1] > 0
+    assert all(record.accepted for record in records)
+    assert records[-1].losses[0] < 0.9 * records[0].losses[0] and records[-1].losses[1] < 1e-6
+
+
 def test_a_loss_may_rise_by_its_rounding_only_where_that_hides_the_decrease():
-    search = BoundedBacktracking(0.5, floor=1e-3, rounding=1e-2)
-    slopes = Slopes(own=torch.ones(1), shared=torch.zeros(1))
-    rising = lambda rise: lambda eta: torch.ones(1) + rise  # noqa: E731
-    assert search(rising(0.009), torch.ones(1), slopes, 0.01).accepted  # asks for 0.005, which 0.01 hides
-    assert not search(rising(0.011), torch.ones(1), slopes, 0.01).accepted
-    assert search(rising(0.009), torch.ones(1), slopes, 0.5).step_size < 0.02  # not where the decrease can be seen
+    class Rising:
+        rounding = 1e-2
+
+        def __init__(self, rise: float):
+            self.rise = rise
+
+        def __call__(self, eta):
+            return torch.ones(1) + self.rise
+
+    search, slopes = BoundedBacktracking(0.5, floor=1e-3), Slopes(own=torch.ones(1), shared=torch.zeros(1))
+    assert search(Rising(0.009), torch.ones(1), slopes, 0.01).accepted  # asks for 0.005, which 0.01 hides
+    assert not search(Rising(0.011), torch.ones(1), slopes, 0.01).accepted
+    assert search(Rising(0.009), torch.ones(1), slopes, 0.5).step_size < 0.02  # not where the decrease can be seen
 
 
 def test_its_state_and_that_of_other_methods_are_kept_apart():
@@ -201,3 +222,5 @@ def test_its_state_and_that_of_other_methods_are_kept_apart():
         theirs.load_state_dict(ours.state_dict())
     with pytest.raises(ValueError, match="`AdamFBLS` must load a state of AdamFBLS, found one without"):
         ours.load_state_dict(theirs.state_dict())
+    with pytest.raises(ValueError, match=r"`SGD` must load a state with `param_groups`, found \['inner', 'outer'\]"):
+        theirs.load_state_dict({"outer": {}, "inner": {}})

@@ -20,12 +20,13 @@ TREES = {
         lambda z: {"z": z, "lengths": torch.ones(len(z), dtype=torch.int64), "name": "x", "none": None},
         lambda z: z["z"] * z["lengths"][:, None],
     ),
+    "a scalar in it": (lambda z: (z[0, 0], z), lambda z: z[1] + 0 * z[0]),
     "a tensor twice": (lambda z: (z, z), lambda z: (z[0] + z[1]) / 2),
 }
 
 
 @pytest.mark.parametrize("algorithm", METHODS)
-@pytest.mark.parametrize("tree", ["tuple", "dict", "with what does not move"])
+@pytest.mark.parametrize("tree", ["tuple", "dict", "with what does not move", "a scalar in it"])
 def test_z_may_be_a_tree_of_tensors(algorithm, tree):
     """The steps are those of one tensor that holds the same numbers."""
     split, join = TREES[tree]
@@ -83,10 +84,16 @@ def test_a_task_without_a_label_sits_out_the_step(algorithm):
         torch.testing.assert_close(ours, theirs)
 
 
-def test_a_batch_without_any_label_is_named():
-    model = MultiTaskModel(Encoder(), heads(), dict.fromkeys("ab", lambda output, target: None))
+@pytest.mark.parametrize("algorithm", [FBLS, EqualWeight])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_batch_without_any_label_is_named(algorithm, first):
+    model = MultiTaskModel(Encoder(), heads(), LOSSES)
+    optimizer = make(algorithm, model)
+    if not first:
+        optimizer.step(*data())
+    model.losses |= dict.fromkeys("ab", lambda output, target: None)
     with pytest.raises(ValueError, match="does no task have a label in this batch"):
-        FBLS(model).step(*data())
+        optimizer.step(*data())
 
 
 def test_the_mean_of_nothing_is_explained():

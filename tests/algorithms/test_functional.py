@@ -10,7 +10,15 @@ from helpers import batch, copies, equal, mlp, noisy
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from fastls import FBLS, MGDAUB, Backtracking, MultiTaskModel, latent_backward, latent_line_search
+from fastls import (
+    FBLS,
+    MGDAUB,
+    Backtracking,
+    MultiTaskModel,
+    compare_with_backward,
+    latent_backward,
+    latent_line_search,
+)
 
 
 def make(tasks: int = 3, dtype: torch.dtype = torch.float64) -> MultiTaskModel:
@@ -104,6 +112,16 @@ def test_a_search_whose_trials_find_other_losses_is_warned_of_once():
         latent_line_search(latent_backward(model, model.encoder(inputs), targets))
 
 
+def test_an_encoder_that_is_frozen_later_is_refused():
+    model, (inputs, targets) = mlp(), batch()
+    latent_backward(model, model.encoder(inputs), targets)
+    model.encoder.requires_grad_(False)
+    with pytest.raises(ValueError, match="The encoder must have a trainable parameter, found none. Unfreeze one"):
+        latent_backward(model, model.encoder(inputs).requires_grad_(), targets)
+    with pytest.raises(ValueError, match="The encoder must have a trainable parameter, found none. Unfreeze one"):
+        compare_with_backward(model, inputs, targets)
+
+
 def test_a_search_after_the_move_is_refused():
     model, (inputs, targets) = mlp(), batch()
     step = latent_backward(model, model.encoder(inputs), targets)
@@ -118,6 +136,20 @@ def test_nothing_is_written_where_a_loss_is_nan():
     with pytest.raises(FloatingPointError, match="task0"):
         latent_backward(model, model.encoder(inputs), targets)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_backward_that_fails_leaves_every_gradient():
+    model, (inputs, targets) = mlp(), batch()
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+
+    def fail(gradient):
+        raise RuntimeError("out of memory")
+
+    model.encoder[0].weight.register_hook(fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        latent_backward(model, model.encoder(inputs), targets)
+    assert all(parameter.grad is not None and bool((parameter.grad == 1).all()) for parameter in model.parameters())
 
 
 def test_adamw_with_clipped_gradients_learns():

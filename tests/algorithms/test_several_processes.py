@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from helpers import FIVE, batch, copies, mlp
+from helpers import FIVE, batch, copies, equal, mlp
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -114,6 +114,8 @@ def work(rank: int, world: int, folder: str) -> None:
     record = optimizer.step(*here)
     found["nan"] = record.step_size, record.trials, copies(model)
 
+    for name in METHODS:
+        found["no label", name] = without_labels(name, part, rank == 0, spread(mlp()))
     found["loop"] = loop(part, spread(mlp(4)))
     plain = mlp(4)
     wrapped = DistributedDataParallel(plain.encoder)
@@ -138,6 +140,21 @@ def work(rank: int, world: int, folder: str) -> None:
         found["bytes", name] = list(sent), record.trials
     torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
+
+
+def without_labels(name: str, part: slice, here: bool, model: MultiTaskModel) -> tuple:
+    """Four steps, and a search of one's own for FBLS: on the first rank no task has a label but in the third step."""
+    loss = lambda output, target: F.mse_loss(output, target) if len(target) else None  # noqa: E731
+    model.losses |= dict.fromkeys(model.tasks, loss)
+    inputs, targets = batch()
+    targets = {task: target[part] for task, target in targets.items()}
+    without = {task: target[: 0 if here else None] for task, target in targets.items()}
+    optimizer = build(name, model)
+    records = [optimizer.step(inputs[part], some) for some in (without, without, targets, without)]
+    losses = torch.stack([record.losses for record in records])
+    if name == "FBLS":
+        records.append(latent_line_search(latent_backward(model, model.encoder(inputs[part]), without), 30.0))
+    return [record.step_size for record in records], losses, copies(model)
 
 
 def refused(call, error) -> str:
@@ -198,6 +215,22 @@ def test_a_nan_on_one_rank_rejects_the_trial_on_all(ranks):
     for rank in ranks[1:]:
         assert rank["nan"][:2] == (step_size, trials)
         assert all(torch.equal(a, b) for a, b in zip(rank["nan"][2], parameters, strict=True))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_rank_without_any_label_counts_as_a_loss_of_zero(ranks, name):
+    """The first step is that of the other ranks' samples, each with 1/8 of the weight."""
+    world, model = len(ranks), mlp()
+    rest = slice(cut(0, world).stop, 8)
+    share = (8 - rest.start) / 8
+    model.losses |= dict.fromkeys(model.tasks, lambda output, target: share * F.mse_loss(output, target))
+    inputs, targets = batch()
+    optimizer = build(name, model)
+    record = optimizer.step(inputs[rest], {task: target[rest] for task, target in targets.items()})
+    for steps, losses, parameters in (rank["no label", name] for rank in ranks):
+        assert steps == ranks[0]["no label", name][0] and steps[0] == record.step_size and min(steps) > 0
+        torch.testing.assert_close(losses[0], record.losses)
+        assert equal(parameters, ranks[0]["no label", name][2])
 
 
 def test_what_does_not_fit_is_refused(ranks):

@@ -70,6 +70,12 @@ def test_a_search_sees_the_tasks_that_are_active(algorithm):
     assert sizes == [(3,) * 4, (2,) * 4]
 
 
+@pytest.mark.parametrize("algorithm", SEARCHES)
+def test_a_trial_runs_the_decoders_of_active_tasks_alone(algorithm):
+    record = algorithm(with_silent(mlp(3), "task1"), 0.5).step(*batch(3))
+    assert record.trials > 0 and record.passes.decoder_forward == 3 + 2 * record.trials
+
+
 @pytest.mark.parametrize("algorithm", FOUR)
 def test_without_own_parameters_a_vanishing_gradient_means_stationarity(algorithm):
     """At the minimum of one loss no direction helps both (Definition 3), so the step stays put."""

@@ -4,11 +4,12 @@ import inspect
 
 import pytest
 import torch
-from helpers import batch, copies, equal, mlp
+from helpers import batch, copies, equal, mlp, noisy
 from torch import nn
 
 from fastls import MultiTaskModel
 from fastls.algorithms.spaces import Evaluation, LatentSpace, ParameterSpace, Snapshot
+from fastls.models.latent import flatten_gradients
 from fastls.models.parts import trainable
 
 SPACES = [LatentSpace, ParameterSpace]
@@ -97,6 +98,11 @@ def test_trials_move_nothing(Space):
     assert equal(copies(model), start) and torch.equal(evaluation.z.tensors[0], z)
 
 
+def test_gradients_in_channels_last_become_rows():
+    gradients = [torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last) for _ in range(2)]
+    assert torch.equal(flatten_gradients([gradients]), torch.stack([gradient.flatten() for gradient in gradients]))
+
+
 def test_the_gradient_buffer_is_reused_until_shape_or_dtype_changes():
     model, space = mlp(), ParameterSpace()
     first = space.gradients(Evaluation(model, *batch(), replayable=False))
@@ -104,6 +110,16 @@ def test_the_gradient_buffer_is_reused_until_shape_or_dtype_changes():
     model.float()
     assert space.gradients(Evaluation(model, *batch(dtype=torch.float32), replayable=False)).dtype == torch.float32
     assert space.gradients(Evaluation(mlp(3), *batch(3), replayable=False)).shape[0] == 3
+
+
+def test_only_trials_that_run_the_encoder_keep_its_state():
+    model = noisy(2, torch.float64, seed=0)
+    model.encoder = nn.Sequential(model.encoder, nn.BatchNorm1d(4, dtype=torch.float64))
+    for space in SPACES:
+        evaluation = Evaluation(model, *batch(), replayable=True, runs_encoder=space.runs_encoder)
+        kept = bool(evaluation.encoder_start.buffers), bool(evaluation.encoder_start.generators)
+        assert kept == (space is ParameterSpace,) * 2
+        assert all(start.buffers and start.generators for start in evaluation.head_starts)
 
 
 def test_a_snapshot_replays_random_numbers_and_buffers():

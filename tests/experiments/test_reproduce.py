@@ -8,13 +8,14 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from filelock import ReadWriteLock
 from notebook_writer import PARAMETERS, write_repository, writes
 
 from fastls.experiments import reproduce as runner
 from fastls.experiments.notebook_runner import check_notebook_pair, code_cells, read_script
 from fastls.experiments.reporting.tables import read_paper
 from fastls.experiments.reproduce import Job, Result, format_results, plan, reproduce, run_job, write_notebooks
-from fastls.experiments.turns import times_steps
+from fastls.experiments.turns import Turns, times_steps
 from fastls.paths import ROOT
 
 
@@ -169,6 +170,17 @@ def test_the_cells_that_time_steps_are_known():
         for cell in code_cells(read_script(script)):
             timed = any(name in cell.source for name in TIMED) and "execute(store)" in cell.source
             assert times_steps(cell) == timed, cell.source
+
+
+def test_ctrl_c_comes_up_while_a_notebook_waits_to_be_alone(tmp_path, monkeypatch):
+    """The end of the turn once released a lock that was not held, and its error hid the interrupt."""
+
+    def interrupted(lock):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ReadWriteLock, "acquire_write", interrupted)
+    with pytest.raises(KeyboardInterrupt), Turns(tmp_path / "lock") as turns:
+        turns.begin({"cell_type": "code", "source": "Timing(setting, timing_rounds)"})
 
 
 def test_a_notebook_sees_the_environment_of_the_moment(tmp_path, monkeypatch):

@@ -71,3 +71,13 @@ def test_a_decoder_that_asks_for_something_else_than_the_inputs_is_refused():
 
     with pytest.raises(ValueError, match=r"`forward\(z, inputs\)`, found that it asks for mask"):
         MultiTaskModel(nn.Linear(3, 2), {"a": Masked(2, 1)}, {"a": F.mse_loss})
+
+
+def test_a_decoder_that_collects_its_arguments_gets_z_alone():
+    class Collects(nn.Linear):
+        def forward(self, z, *inputs, **options):
+            assert not inputs and not options
+            return super().forward(z)
+
+    model = MultiTaskModel(nn.Linear(3, 2), {"a": Collects(2, 1)}, {"a": F.mse_loss})
+    assert model(torch.rand(4, 3))["a"].shape == (4, 1)

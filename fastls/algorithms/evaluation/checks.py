@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from fastls.algorithms.spaces import Evaluation, Passes, Space
 from fastls.models.multitask import MultiTaskModel
-from fastls.models.parts import trainable
+from fastls.models.parts import trainable_encoder
 from fastls.models.trial_state import Snapshot, get_generators, same_generators
 
 TOLERANCE = 0.05  # of a gradient's norm, between two computations: bfloat16 rounding, sums in another order
@@ -41,9 +41,8 @@ def compare_with_backward(model: MultiTaskModel, inputs, targets: dict[str, Tens
     """
     names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
     held = [(parameter, parameter.grad) for parameter in model.parameters()]
-    given = [leaf for leaf in tree_leaves((inputs, targets)) if isinstance(leaf, Tensor) and leaf.is_leaf]
-    given = [(leaf, leaf.grad) for leaf in given]
-    start = Snapshot(model, next(iter(trainable(model.encoder).values())).device)
+    given = [(leaf, leaf.grad) for leaf in tree_leaves((inputs, targets)) if isinstance(leaf, Tensor) and leaf.is_leaf]
+    start = Snapshot(model, next(iter(trainable_encoder(model).values())).device)
     hooks = []
     try:
         evaluation = Evaluation(model, inputs, targets, replayable=False)
@@ -60,7 +59,9 @@ def compare_with_backward(model: MultiTaskModel, inputs, targets: dict[str, Tens
                 compare = partial(_compare, names, ours, found)
                 hooks.append(parameter.register_post_accumulate_grad_hook(compare))
         z = model.encoder(inputs)
-        sum(head(z, inputs, targets[task]) for task, head in model.heads.items()).backward()  # the ordinary way
+        total = sum(head(z, inputs, targets[task]) for task, head in model.heads.items())
+        if labelled:  # else this is a rank without any label
+            total.backward()  # the ordinary way
         _check_agreement(found)
         return labelled
     finally:
@@ -92,15 +93,10 @@ def check_paths(evaluation: Evaluation) -> None:
     given = {id(leaf) for leaf in tree_leaves((evaluation.inputs, evaluation.targets, evaluation.copies))}
     encoder = {id(parameter): name for name, parameter in evaluation.encoder_parameters.items()}
     tasks = evaluation.model.tasks
-    owners = {
-        id(parameter): task
-        for task, parameters in zip(tasks, evaluation.head_parameters, strict=True)
-        for parameter in parameters.values()
-    }
-    read = [
-        (task, leaf) for task, loss in zip(tasks, evaluation.task_losses, strict=True) for leaf in find_leaves(loss)
-    ]
-    for task, leaf in read:
+    heads = zip(tasks, evaluation.head_parameters, strict=True)
+    owners = {id(parameter): task for task, parameters in heads for parameter in parameters.values()}
+    losses = zip(tasks, evaluation.task_losses, strict=True)
+    for task, leaf in [(task, leaf) for task, loss in losses for leaf in find_leaves(loss)]:
         if owners.get(id(leaf), task) != task:
             raise ValueError(
                 f"The loss of task {task!r} must read no parameter of another task, found one of task "
@@ -154,12 +150,8 @@ def compare_trial_at_zero(space: Space, evaluation: Evaluation, direction: Tenso
     rounding = evaluation.rounding**0.5
     far = ~((found - losses).abs() <= rounding * losses.abs().clamp(min=1e-3))
     if far.any():
-        differing = {
-            task: (float(trial), float(loss))
-            for task, trial, loss, is_far in zip(evaluation.model.tasks, found, losses, far, strict=True)
-            if is_far
-        }
-        said = ", ".join(f"{task!r}: {trial:.6g} and {loss:.6g}" for task, (trial, loss) in differing.items())
+        rows = zip(evaluation.model.tasks, found.tolist(), losses.tolist(), far.tolist(), strict=True)
+        said = ", ".join(f"{task!r}: {trial:.6g} and {loss:.6g}" for task, trial, loss, is_far in rows if is_far)
         warnings.warn(
             f"A trial at a step of size 0 must find the losses of the step; found for {said}. The search compares "
             f"unlike things, and its steps may be wrong. {CAUSES}",

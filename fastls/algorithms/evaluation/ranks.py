@@ -14,16 +14,15 @@ class Ranks:
 
     Args:
         group: the group, or None.
-        inputs: the batch of this rank, or its z; the length of its first tensor is n_r.
+        inputs: the batch of this rank, or its z; the length of its first tensor with a dimension is n_r.
         device: where the sums are taken.
     """
 
     def __init__(self, group, inputs=None, device: torch.device | None = None):
         self.group, self.device, self.share = group, device, 1.0
         if group is not None:
-            size = next(len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor))
-            sizes = torch.tensor(float(size), dtype=torch.float64, device=device)
-            self.share = size / self.sum([sizes])[0].item()
+            size = next(len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.dim())
+            self.share = size / self.sum([torch.tensor(float(size), dtype=torch.float64, device=device)])[0].item()
 
     def sum(self, tensors: list[Tensor]) -> list[Tensor]:
         """Σ over ranks of each tensor, in one message."""
@@ -43,5 +42,5 @@ class Ranks:
         return values.cpu()
 
     def weigh(self, loss: Tensor) -> Tensor:
-        """(n_r / N) L: this rank's term of the loss of the whole batch."""
-        return loss if self.group is None else self.share * loss
+        """(n_r / N) L: this rank's term of the loss of the whole batch; float64 also on a rank without a label."""
+        return loss if self.group is None else self.share * loss.double()

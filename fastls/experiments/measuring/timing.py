@@ -1,4 +1,4 @@
-"""Seconds per epoch of the five methods, interleaved on one machine, for comparison with the paper's tables of times.
+"""Seconds per epoch of several methods, interleaved on one machine, for comparison with the paper's tables of times.
 
 Every round trains one epoch with each method in turn, each on its own network: a machine that slows down or warms up
 affects all methods. Ratios are taken within a round. The order of the methods rotates from round to round.
@@ -10,7 +10,6 @@ from typing import ClassVar
 
 from tqdm import tqdm
 
-from fastls.algorithms.multitask_optimizer import StepRecord
 from fastls.datasets.common import MultiTaskData
 from fastls.experiments.measuring.measurement import Measurement, changed
 from fastls.experiments.training.config import RunConfig
@@ -91,12 +90,7 @@ def time_in_turn(trainings: dict[str, Training], turns, extra: Callable[[], dict
         first, more = turn % len(methods), extra()
         for method in methods[first:] + methods[:first]:
             records, seconds = trainings[method].train_epoch(turn + 1)
+            summary = summarize_steps(records, trainings[method].optimizer.lr)
             row = {"round": turn, "method": method, "seconds": round(seconds, 5), "steps": len(records)}
-            rows.append(row | count_passes(trainings[method], records) | more)
+            rows.append(row | {name: summary[name] for name in ("trials", *PASSES)} | more)
     return rows
-
-
-def count_passes(training: Training, records: list[StepRecord]) -> dict[str, float]:
-    """Trials and passes per step: means over these steps."""
-    summary = summarize_steps(records, training.optimizer.lr)
-    return {name: summary[name] for name in ("trials", *PASSES)}

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from fastls.experiments.reporting.intervals import LEVEL, Estimate, adjust_holm
-from fastls.experiments.reporting.tables import write_table
+from fastls.experiments.reporting.tables import AGREEMENT, write_table
 
-MARGIN = 0.10  # "not worse": at most so much above the rival; "the printed ratio": at most so far from it
+MARGIN = 0.10  # "not worse": at most so much above the rival
 RULES = (  # below every table of claims
     "A difference above 0 speaks against the claim (for claim 5 it is the limit less ours; from a printed ratio both "
     "signs lead away). Its 95 % interval is of Student's t, over n seeds (unpaired, after "
@@ -25,10 +25,10 @@ RULES = (  # below every table of claims
     "the mean of its last five epochs, or of its last quarter if it has fewer than twenty epochs. *Not worse than the "
     f"best constant step* holds if the interval ends at most {MARGIN:.0%} of the rival's value above it. Otherwise it "
     "does not hold if the interval begins above zero. *Better*, *at most* and *settles* hold or fail with the whole "
-    f"interval. A printed ratio holds if the interval is within {MARGIN:.0%} of it. In between a row is undecided, and "
-    "a note says how many seeds would decide it at the spread seen. A search that diverged fails. A row votes if it "
-    "makes the paper's comparison with the paper's rival. For claims 3 to 5 it must also have the paper's data and the "
-    "paper's length. Other rows are shown and do not vote."
+    f"interval. A printed ratio holds if the interval is within {AGREEMENT:.0%} of it. In between a row is undecided, "
+    "and a note says how many seeds would decide it at the spread seen. A search that diverged fails. A row votes if "
+    "it makes the paper's comparison with the paper's rival. For claims 3 to 5 it must also have the paper's data and "
+    "the paper's length. Other rows are shown and do not vote."
 )
 PRINTED = ", printed ratio"  # end of a rival's name where the paper's ratio of times is what ours is compared with
 

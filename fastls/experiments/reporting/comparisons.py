@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fastls.experiments.reporting.claims import MARGIN, PRINTED, ClaimRow, Verdict, decide
-from fastls.experiments.reporting.frames import check_one_length, end_of_training
+from fastls.experiments.reporting.frames import average_steps, check_one_length, end_of_training, find_best_step
 from fastls.experiments.reporting.intervals import (
     Estimate,
     count_needed,
@@ -14,7 +14,7 @@ from fastls.experiments.reporting.intervals import (
     estimate_log_ratio,
     estimate_mean,
 )
-from fastls.experiments.reporting.tables import read_paper, seconds_by_round
+from fastls.experiments.reporting.tables import AGREEMENT, read_paper, seconds_by_round
 from fastls.experiments.training.store import Run
 from fastls.experiments.training.sweeps import BETAS
 
@@ -51,20 +51,18 @@ def compare_with_best_step(
         raise ValueError(f"`frame` must have runs of {method} and of {rival}, found {sorted(set(ends['variant']))}.")
     votes = votes and method in SEARCHES and rival == "SGD"
     row = {"claim": "3", "data": data, "method": method, "rival": f"{rival}, best of {theirs['lr'].nunique()} steps"}
-    means = theirs.groupby("lr")[metric].agg(lambda values: values.mean(skipna=False)).dropna()
-    seeds = theirs.groupby("lr")["seed"].nunique()[means.index]
-    whole = means[seeds == seeds.max()] if len(means) else means
-    if whole.empty:
+    best = find_best_step(theirs, rival, metric)
+    if best is None:
         note, verdict = f"every step of {rival} diverged", Verdict.HOLDS if ours.notna().all() else Verdict.UNDECIDED
         return _point_row(row, metric, ours.mean(), np.nan, len(ours), verdict, votes, note)
-    best = float(whole.idxmin())
-    tried = theirs["lr"].unique()
+    steps, tried = average_steps(theirs, metric), theirs["lr"].unique()
+    least = steps["mean"][best]
     note = f"best step {best:g}{f', the largest of {len(tried)}' if best == tried.max() and len(tried) > 1 else ''}"
-    note += f"{_name_fewer_seeds(means, seeds, best)}; {_describe_size(ends)}"
+    note += f"{_name_fewer_seeds(steps, best)}; {_describe_size(ends)}"
     if ours.isna().any():
         note += f"; {method} diverged on {int(ours.isna().sum())} of {len(ours)} seeds"
-        return _point_row(row, metric, ours.mean(), whole[best], len(ours), Verdict.FAILS, votes, note)
-    return _row(row, metric, ours, theirs[theirs["lr"] == best][metric], MARGIN * whole[best], votes, note)
+        return _point_row(row, metric, ours.mean(), least, len(ours), Verdict.FAILS, votes, note)
+    return _row(row, metric, ours, theirs[theirs["lr"] == best][metric], MARGIN * least, votes, note)
 
 
 def compare_with_bls(frame: pd.DataFrame, data: str, metric: str) -> ClaimRow:
@@ -91,33 +89,20 @@ def compare_with_bls(frame: pd.DataFrame, data: str, metric: str) -> ClaimRow:
 
 
 def compare_with_printed(run: Run, claim: str, data: str, method: str, rival: str, printed: float) -> ClaimRow:
-    """Whether the time of a method over that of a rival is within `MARGIN` of the printed ratio."""
-    seconds = seconds_by_round(run)
-    ratio = estimate_log_ratio(seconds[method], seconds[rival])
-    distance = abs(ratio.value - np.log(printed))
-    verdict, p = decide(Estimate(distance, *ratio[1:]), np.log(1 + MARGIN), np.log(1 + MARGIN))
-    low, high = (np.exp(end) - printed for end in ratio.interval)
-    ours = float(np.exp(ratio.value))
-    return ClaimRow(
-        *(claim, data, method, f"{rival}{PRINTED}", "seconds", ours, printed, ours - printed, low, high, ratio.n),
-        *(p, verdict, claim == "4b"),
-        note="the printed ratio within 10 %",
-    )
+    """Whether the time of a method over that of a rival is within `AGREEMENT` of the printed ratio."""
+    ratio = _time_ratio(run, method, rival)
+    distance = Estimate(abs(ratio.value - np.log(printed)), *ratio[1:])
+    decided = decide(distance, np.log(1 + AGREEMENT), np.log(1 + AGREEMENT))
+    names, note = (claim, data, method, f"{rival}{PRINTED}"), f"the printed ratio within {100 * AGREEMENT:g} %"
+    return _ratio_row(names, ratio, printed, *decided, claim == "4b", note)
 
 
 def compare_cost(run: Run, data: str, method: str, rival: str, most: float) -> ClaimRow:
     """Claim 1: a method takes at most `most` times the seconds of a rival."""
-    seconds = seconds_by_round(run)
-    ratio = estimate_log_ratio(seconds[method], seconds[rival])
-    verdict, p = decide(ratio, np.log(most), np.log(most))
-    low, high = (np.exp(end) - most for end in ratio.interval)
-    ours = float(np.exp(ratio.value))
+    ratio = _time_ratio(run, method, rival)
     votes = method == "FBLS" and rival in RIVALS_IN_TIME
-    return ClaimRow(
-        *("1", data, method, rival, "seconds", ours, most, ours - most, float(low), float(high), ratio.n, p, verdict),
-        votes,
-        note=f"at most {most:.2f} times",
-    )
+    decided, note = decide(ratio, np.log(most), np.log(most)), f"at most {most:.2f} times"
+    return _ratio_row(("1", data, method, rival), ratio, most, *decided, votes, note)
 
 
 def compare_memory(run: Run, data: str, method: str, rival: str, most: float) -> ClaimRow:
@@ -164,6 +149,18 @@ def _row(row: dict, metric: str, ours, theirs, margin: float, votes: bool, note:
     return ClaimRow(*row.values(), *values, p, verdict, votes, needed, note)
 
 
+def _time_ratio(run: Run, method: str, rival: str) -> Estimate:
+    seconds = seconds_by_round(run)
+    return estimate_log_ratio(seconds[method], seconds[rival])
+
+
+def _ratio_row(names: tuple, ratio: Estimate, limit: float, verdict: Verdict, p: float, votes: bool, note: str):
+    """A row of a ratio of times, given as its logarithm, with its limit or with what the paper prints."""
+    ours, low, high = (float(np.exp(log)) for log in (ratio.value, *ratio.interval))
+    values = ("seconds", ours, limit, ours - limit, low - limit, high - limit, ratio.n)
+    return ClaimRow(*names, *values, p, verdict, votes, None, note)
+
+
 def _point_row(row: dict, metric: str, ours, theirs, n: int, verdict: Verdict, votes: bool, note: str) -> ClaimRow:
     """A row whose verdict needs no interval, for example after a run that diverged."""
     p = 1.0 if verdict == Verdict.UNDECIDED else 0.0
@@ -183,13 +180,14 @@ def _describe_size(ends: pd.DataFrame) -> str:
     return f"{int(ends['n_train'].iloc[0]):,} examples, {int(ends['epochs'].iloc[0])} epochs"
 
 
-def _name_fewer_seeds(means: pd.Series, seeds: pd.Series, best: float) -> str:
+def _name_fewer_seeds(steps: pd.DataFrame, best: float) -> str:
     """Name the steps with fewer seeds than the best step, which is chosen without them, and those of lower mean."""
-    fewer = means[seeds < seeds[best]]
+    mean, seeds = steps.loc[best]
+    fewer = steps[steps["seeds"] < seeds]
     if fewer.empty:
         return ""
-    note = f"; only {', '.join(map(str, sorted(set(seeds[fewer.index]))))} of {seeds[best]} seeds at " + ", ".join(
-        f"{step:g}" for step in fewer.index
+    counts, names = ", ".join(map(str, sorted(set(fewer["seeds"])))), ", ".join(f"{step:g}" for step in fewer.index)
+    lower = fewer.loc[fewer["mean"] < mean, "mean"]
+    return f"; only {counts} of {seeds:g} seeds at {names}" + "".join(
+        f"; {step:g} reads {value:.4g}" for step, value in lower.items()
     )
-    lower = fewer[fewer < means[best]]
-    return note + "".join(f"; {step:g} reads {value:.4g}" for step, value in lower.items())

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from fastls.experiments.reporting.frames import CONSTANT, METRICS, end_of_training, last_epochs
 from fastls.experiments.reporting.style import (
-    METRIC_LABELS,
     draw_with_band,
+    hide_axes,
     line_style,
     new_figure,
     plain_ticks,
@@ -21,6 +21,7 @@ from fastls.experiments.reporting.style import (
     whole_epochs,
 )
 
+LABELS = {metric: metric.replace("_", " ") for metric in METRICS}
 FEW = 4  # up to so many step sizes are ticks of the axis; there may be no power of ten between them
 
 
@@ -29,9 +30,8 @@ def draw_samples(images: np.ndarray, captions: list[str], source: str) -> tuple[
     figure, axes = new_figure(len(images), height=1.8)
     for panel, image, caption in zip(axes, images, captions, strict=True):
         panel.imshow(image, cmap="gray_r", vmin=0, vmax=255)
-        panel.set(xticks=[], yticks=[], title=caption)
-        panel.grid(False)
-        panel.spines[:].set_visible(False)
+        hide_axes(panel)
+        panel.set_title(caption)
     sign(figure, source)
     return figure, pd.DataFrame({"caption": captions, "mean pixel": images.reshape(len(images), -1).mean(axis=1)})
 
@@ -62,7 +62,7 @@ def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Da
         for i, name in enumerate(sorted(set(failed["variant"]) - set(CONSTANT))):
             place = {"transform": panel.transAxes, "ha": "right", "va": "top", "color": line_style(name)["color"]}
             panel.text(1.0, 0.98 - 0.09 * i, f"† {name}", fontsize=7, **place)
-        panel.set(xscale="log", yscale="log", xlabel="constant step size", title=METRIC_LABELS[metric])
+        panel.set(xscale="log", yscale="log", xlabel="constant step size", title=LABELS[metric])
         if len(steps) <= FEW:
             panel.set_xticks(steps, [f"{step:.2g}" for step in steps])
             panel.xaxis.minorticks_off()
@@ -71,7 +71,7 @@ def draw_constant_steps(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Da
     share_legend(figure, axes[0])
     window = last_epochs(int(frame["epochs"].max()))
     late = "the last epoch" if window == 1 else f"the last {window} epochs"
-    caption = f"mean of the tasks and of {late} over {_tell_counts(table)}"
+    caption = f"mean of the tasks and of {late} over {_describe_counts(table)}"
     shown = "bars and bands from the lowest to the highest" + (" · † some seeds diverged" if len(failed) else "")
     sign(figure, f"{caption}, {shown}\n{source}")
     return figure, table
@@ -86,7 +86,7 @@ def draw_learning_curves(frame: pd.DataFrame, source: str, lines: dict[str, str]
         lines: label -> variant whose style it takes.
     """
     figure, axes = new_figure(4)
-    table = draw_lines(axes, frame, lines, METRIC_LABELS)
+    table = draw_lines(axes, frame, lines, LABELS)
     for panel in axes:
         panel.set_yscale("log")
     plain_ticks(axes)
@@ -96,14 +96,18 @@ def draw_learning_curves(frame: pd.DataFrame, source: str, lines: dict[str, str]
 
 
 def draw_lines(
-    axes: Sequence[Axes], frame: pd.DataFrame, lines: dict[str, str], titles: dict[str, str]
+    axes: Sequence[Axes], frame: pd.DataFrame, lines: dict[str, str | dict], titles: dict[str, str]
 ) -> pd.DataFrame:
-    """Draw one metric of `titles`, metric -> title, into each panel, as `draw_learning_curves` does."""
+    """Draw one metric of `titles`, metric -> title, into each panel, as `draw_learning_curves` does.
+
+    A line is given by the variant whose style it takes, or by its style.
+    """
     table = _summarize(frame[~frame["diverged"]], ["label", "epoch"], titles)
     for panel, (metric, title) in zip(axes, titles.items(), strict=True):
         for label, name in _drawn(lines, table):
             rows = table.loc[label]
-            style = line_style(name) | spread_markers(len(rows)) | {"label": label}
+            look = line_style(name) if isinstance(name, str) else name
+            style = look | spread_markers(len(rows)) | {"label": label}
             draw_with_band(panel, rows[(metric, "mean")], rows[(metric, "min")], rows[(metric, "max")], style)
         panel.set(xlabel="epoch", title=title)
     whole_epochs(axes)
@@ -138,14 +142,14 @@ def draw_step_sizes(frame: pd.DataFrame, source: str, lines: dict[str, str]) -> 
     return figure, table
 
 
-def _tell_counts(table: pd.DataFrame) -> str:
+def _describe_counts(table: pd.DataFrame) -> str:
     counts = table[(METRICS[0], "count")]
     counts = counts[counts > 0]
     several = f" to {counts.max()}" if counts.max() > counts.min() else ""
     return f"n = {counts.min()}{several} seed{'s' if counts.max() > 1 else ''}"
 
 
-def _drawn(lines: dict[str, str], table: pd.DataFrame) -> list[tuple[str, str]]:
+def _drawn(lines: dict, table: pd.DataFrame) -> list[tuple]:
     """The lines that have an epoch to show; a line whose runs all diverged in the first epoch has none."""
     return [(label, name) for label, name in lines.items() if label in table.index.get_level_values(0)]
 

@@ -129,8 +129,8 @@ def _describe_size(config: dict) -> list[str]:
     if "n_train" in config:
         parts.append(f"{config['n_train']:,} training {things}")
     if "epochs" in config:
-        looked_at = min(config["n_train"], config["n_test"])
-        parts[-1] += f" (train metrics on {looked_at:,} of them)"
+        evaluated = min(config["n_train"], config["n_test"])
+        parts[-1] += f" (train metrics on {evaluated:,} of them)"
         parts += [f"{config['n_test']:,} test {things}", f"{config['epochs']} epochs"]
     if "rounds" in config:
         parts.append(f"{config['rounds']} interleaved {'epochs' if 'n_train' in config else 'steps'} a method")
@@ -141,7 +141,7 @@ def _describe_size(config: dict) -> list[str]:
     return parts + [f"{name}: {value}" for name, value in options.items()]
 
 
-def tell_seeds(frame: pd.DataFrame, spread: str | None = None) -> str:
+def describe_seeds(frame: pd.DataFrame, spread: str | None = None) -> str:
     """The number of seeds of a mean; if there are several, also `spread`, the marks that show their range."""
     count = frame["seed"].nunique()
     shown = f", {spread} from the lowest to the highest" if spread and count > 1 else ""
@@ -179,14 +179,21 @@ def label_lines(
     return pd.concat([searched, stepped]), searched_lines | stepped_lines
 
 
-def find_best_step(final: pd.DataFrame, name: str) -> float | None:
-    """The constant step of a variant with the smallest final test loss (mean over seeds), without diverged steps.
+def average_steps(final: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """``mean`` of a metric and number of ``seeds`` by constant step, without the steps that diverged with some seed."""
+    by_step = final.groupby("lr")
+    means = by_step[metric].agg(lambda values: values.mean(skipna=False))
+    return pd.DataFrame({"mean": means, "seeds": by_step["seed"].nunique()}).dropna()
 
-    None if every step diverged with some seed.
+
+def find_best_step(final: pd.DataFrame, name: str, metric: str = "test_loss") -> float | None:
+    """The constant step of a variant with the smallest mean over seeds, among those with the most seeds.
+
+    Steps that diverged with some seed do not count. None if every step did.
     """
-    losses = final[final["variant"] == name].groupby("lr")["test_loss"]
-    means = losses.agg(lambda values: values.mean(skipna=False)).dropna()
-    return None if means.empty else means.idxmin()
+    steps = average_steps(final[final["variant"] == name], metric)
+    means = steps.loc[steps["seeds"] == steps["seeds"].max(), "mean"]
+    return None if means.empty else float(means.idxmin())
 
 
 def label_constant_steps(constant: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:

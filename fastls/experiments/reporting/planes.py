@@ -4,15 +4,15 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import seaborn as sns
 import torch
 from torch import Tensor
 
-_PALETTE = sns.color_palette("colorblind")
-TASK_STYLES = ({"color": _PALETTE[0], "linestyle": "-"}, {"color": _PALETTE[3], "linestyle": "--"})
-COMMON = _PALETTE[2]  # what all tasks share: the cone, the accepted steps
+from fastls.experiments.reporting.style import COLOURS
+
+TASK_STYLES = ({"color": COLOURS[0], "linestyle": "-"}, {"color": COLOURS[3], "linestyle": "--"})
+COMMON = COLOURS[2]  # what all tasks share: the cone, the accepted steps
 CONE = "directions $d$: $-d$ lowers both losses"  # the label of a cone of directions that a step subtracts
-DIRECTION = _PALETTE[4]
+DIRECTION = COLOURS[4]
 
 
 def descent_cone(gradients: Tensor) -> tuple[float, float] | None:

@@ -28,33 +28,27 @@ DIGITS = 6  # of what is drawn
 LINE = 150  # characters of the smallest print that fit into the width
 LONG_TITLE = 20  # characters; a longer title leaves no room for "(log scale)" on its line
 CAPTION = "caption"  # marks the text that `sign` prints
-_COLOURS = sns.color_palette("colorblind")
+COLOURS = sns.color_palette("colorblind")
 # variant -> colour, line, marker
 METHOD_STYLES = {
-    "EqualWeight": (_COLOURS[7], (0, (1, 1)), "x"),
-    "SGD": (_COLOURS[0], "--", "o"),
-    "BLS": (_COLOURS[1], "-.", "s"),
-    "MGDA-UB": (_COLOURS[4], (0, (3, 1, 1, 1)), "^"),
-    "FBLS": (_COLOURS[2], "-", "D"),
-    "SGD, smallest": (_COLOURS[9], "--", "."),
+    "EqualWeight": (COLOURS[7], (0, (1, 1)), "x"),
+    "SGD": (COLOURS[0], "--", "o"),
+    "BLS": (COLOURS[1], "-.", "s"),
+    "MGDA-UB": (COLOURS[4], (0, (3, 1, 1, 1)), "^"),
+    "FBLS": (COLOURS[2], "-", "D"),
+    "SGD, smallest": (COLOURS[9], "--", "."),
     "FBLS, other β": ("#00523b", "-", "P"),
     "FBLS+gain": ("black", (0, (4, 1, 1, 1)), "p"),
-    "AdamFBLS": (_COLOURS[2], "-", "p"),
-    "AdamW": (_COLOURS[0], (0, (4, 2)), "<"),
-    "NAdam": (_COLOURS[1], (0, (6, 1, 1, 1)), "X"),
-    "Prodigy": (_COLOURS[3], (0, (2, 1)), "P"),
-    "ScheduleFree": (_COLOURS[4], (0, (1, 1)), ">"),
-    "Newton": (_COLOURS[9], "-", "<"),
-    "latent Newton": (_COLOURS[5], "--", ">"),
-    "FBLS+decay": (_COLOURS[3], (0, (5, 1)), "v"),
+    "AdamFBLS": (COLOURS[2], "-", "p"),
+    "AdamW": (COLOURS[0], (0, (4, 2)), "<"),
+    "NAdam": (COLOURS[1], (0, (6, 1, 1, 1)), "X"),
+    "Prodigy": (COLOURS[3], (0, (2, 1)), "P"),
+    "ScheduleFree": (COLOURS[4], (0, (1, 1)), ">"),
+    "Newton": (COLOURS[9], "-", "<"),
+    "latent Newton": (COLOURS[5], "--", ">"),
+    "FBLS+decay": (COLOURS[3], (0, (5, 1)), "v"),
 }
 CONSTANT_ANSWER = {"color": "0.5", "linestyle": (0, (1, 3))}  # a horizontal line that belongs to no method
-METRIC_LABELS = {
-    "train_loss": "train loss",
-    "test_loss": "test loss",
-    "train_error": "train error",
-    "test_error": "test error",
-}
 
 
 def use_style() -> None:
@@ -92,10 +86,17 @@ def draw_with_band(panel, middle, low, high, style: dict) -> None:
     panel.fill_between(middle.index, low, high, color=style["color"], alpha=0.15, linewidth=0)
 
 
-def new_figure(columns: int, height: float = 2.8, **options):
-    """A row of panels at the project's width."""
+def new_figure(columns: int, height: float = 2.8, rows: int = 1, **options):
+    """Panels at the project's width, in one row or several."""
     use_style()
-    return plt.subplots(1, columns, figsize=(WIDTH, height), **options)
+    return plt.subplots(rows, columns, figsize=(WIDTH, height), **options)
+
+
+def hide_axes(panel) -> None:
+    """Leave ticks, grid and frame away: of pictures and schematic drawings."""
+    panel.set(xticks=[], yticks=[])
+    panel.grid(False)
+    panel.spines[:].set_visible(False)
 
 
 def share_limits(axes, pairs=((0, 1), (2, 3))) -> None:
@@ -132,7 +133,7 @@ def sign(figure: Figure, text: str) -> None:
     figure.supxlabel("\n".join(lines), fontsize=8, color="0.3", gid=CAPTION, label=text)
 
 
-def save_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
+def save_figure(figure: Figure, name: str, folder: Path) -> tuple[Path, Path]:
     """Write ``name.pdf`` and ``name.png`` to their place in `folder`; the bytes depend on the drawing alone.
 
     The drawn values are rounded first: the last digits differ between processors, and nobody sees them. The PNG has
@@ -153,10 +154,9 @@ def save_figure(figure: Figure, name: str, folder: Path) -> list[Path]:
     canvas.draw()
     figure.dpi = own
     picture = reduce_colours(Picture.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
-    paths = []
-    for suffix, content in (("pdf", document), ("png", _write_png(picture))):
-        paths.append(place(folder, f"{name}.{suffix}"))
-        write_atomically(paths[-1], content.getvalue())
+    paths = place(folder, f"{name}.pdf"), place(folder, f"{name}.png")
+    for path, content in zip(paths, (document, _write_png(picture)), strict=True):
+        write_atomically(path, content.getvalue())
     return paths
 
 
@@ -185,7 +185,7 @@ def _write_png(picture: Picture.Image) -> BytesIO:
 
 def show_figure(figure: Figure, name: str, folder: Path) -> None:
     """`save_figure`, and show the picture in a notebook; the text printed by `sign` follows as text."""
-    path = next(path for path in save_figure(figure, name, folder) if path.suffix == ".png")
+    _, path = save_figure(figure, name, folder)
     picture, captions = Picture.open(path), [text for text in figure.texts if text.get_gid() == CAPTION]
     for caption in captions:
         top = caption.get_window_extent(figure.canvas.get_renderer()).y1 / figure.bbox.height

@@ -13,7 +13,7 @@ from fastls.experiments.training.store import Run
 from fastls.experiments.training.training import PASSES
 from fastls.paths import FIGURES, place, write_atomically
 
-AGREEMENT = 0.10  # a ratio within ten per cent of the printed one agrees with it
+AGREEMENT = 0.10  # a ratio agrees with a printed one that is at most 1.1 times as large or as small
 ABOUT_RATIOS = (  # below every table of times beside the paper's
     "Seconds are medians over n rounds. Ratios are taken within each round: geometric means, with 95 % t-intervals, "
     "not quotients of the medians. A ratio agrees if its interval is within "
@@ -39,7 +39,7 @@ def judge_ratio(printed: float | None, low: float, high: float) -> str:
     """
     if printed is None:
         return "not in the paper"
-    least, most = printed * (1 - AGREEMENT), printed * (1 + AGREEMENT)
+    least, most = printed / (1 + AGREEMENT), printed * (1 + AGREEMENT)
     if np.isnan(low):  # one round
         return UNDECIDED
     if least <= low and high <= most:

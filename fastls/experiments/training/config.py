@@ -7,7 +7,7 @@ Options = tuple[tuple[str, Any], ...]  # keyword arguments, hashable
 
 # Fields that a method reads, beside data, lr, epochs and seed, which all methods read. A field that a method does not
 # read must stay unset: it would change the key and nothing else.
-SEARCH_FIELDS = frozenset({"direction", "beta", "gamma", "floor", "form", "start", "growth", "order"})
+SEARCH_FIELDS = frozenset({"direction", "beta", "gamma", "floor", "form", "start", "order"})
 FIELDS = {
     "SGD": frozenset({"direction"}),
     "SGD, T forwards": frozenset({"direction"}),
@@ -72,8 +72,7 @@ class RunConfig(Setting):
         epochs, seed: as usual; the seed decides initial weights, order of batches and dropout.
         direction: rule for the common direction; None for EqualWeight.
         beta, gamma, floor, form: of the Armijo test; None without a search.
-        start: "previous" for searches that begin near the last accepted step; None for the bound, as in the paper.
-        growth: with ``start="previous"``, a search begins at this factor times the last step; None for 1.1.
+        start: "previous" for searches that begin at `GROWTH` times the last step; None for the bound, as in the paper.
         match_gain: whether trials of FBLS go as far along d_z as the step will; None for no, as in the paper.
         order: "in turn" for trials that begin with the task that rejected the last trial; None for all together.
         decay_every: `lr` is halved each time after so many epochs; None for never.
@@ -95,7 +94,6 @@ class RunConfig(Setting):
     floor: float | None = None
     form: int | None = None
     start: str | None = None
-    growth: float | None = None
     match_gain: bool | None = None
     order: str | None = None
     decay_every: int | None = None

@@ -41,10 +41,17 @@ def run_all(configs: Sequence[RunConfig], store: RunStore, jobs: int = 1) -> lis
     if jobs < 1:
         raise ValueError(f"`jobs` must be at least 1, found {jobs}.")
     stored = {config: store.load(config.label, config.identity) for config in configs}
-    missing = [config for config, run in stored.items() if run is None or not is_complete(run)]
-    done = sum(len(stored[config].rows) for config in missing if stored[config])
-    with tqdm(total=sum(config.epochs for config in missing), initial=done, unit="epoch", disable=not missing) as bar:
-        if missing and os.environ.get(SCHEDULER):
+    missing = [config for config, run in stored.items() if not is_complete(run)]
+    if missing:
+        _execute_missing(missing, sum(len(stored[config].rows) for config in missing if stored[config]), store, jobs)
+        stored |= {config: store.load(config.label, config.identity) for config in missing}
+    return [stored[config] for config in configs]
+
+
+def _execute_missing(missing: list[RunConfig], done: int, store: RunStore, jobs: int) -> None:
+    """Execute these runs, of whose epochs `done` are stored, and raise the exception of the first that failed."""
+    with tqdm(total=sum(config.epochs for config in missing), initial=done, unit="epoch") as bar:
+        if os.environ.get(SCHEDULER):
             failures = execute_on_cluster(missing, store, os.environ[SCHEDULER], bar.update)
         elif jobs == 1 or len(missing) < 2:
             failures = _execute_in_turn(missing, store, bar)
@@ -52,7 +59,6 @@ def run_all(configs: Sequence[RunConfig], store: RunStore, jobs: int = 1) -> lis
             failures = _execute_in_processes(missing, store, min(jobs, len(missing)), bar.update)
     if failures:
         raise failures[0]
-    return [store.load(config.label, config.identity) for config in configs]
 
 
 def run_groups(groups: Mapping[str, Sequence[RunConfig]], store: RunStore, jobs: int = 1) -> dict[str, list[Run]]:

@@ -3,9 +3,12 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 from fastls.environment import STORED_ONLY
 from fastls.paths import write_atomically
@@ -87,6 +90,17 @@ class RunStore:
             self.check_may_make(label, config)
             self.save(label, config, *make())
         return self.load(label, config)
+
+    @contextmanager
+    def lock(self, label: str, config: dict) -> Iterator[None]:
+        """Inside: no other process or thread is inside for the same run. Notebooks that run at once share runs."""
+        path = self.path(label, config).with_suffix(".lock.tmp")  # git ignores it, should a kill leave it behind
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path):
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)  # while it is held: who waits for it makes a new file
 
     def save(self, label: str, config: dict, header: dict, rows: Iterable[dict]) -> Path:
         """Write the run, whole or not at all."""

@@ -69,45 +69,28 @@ def default_run(sweep: Sweep, method: str, seed: int, **options) -> RunConfig:
     return sweep.run(method, GUARD, seed, bounded=True, **options)
 
 
-def constant_runs(sweep: Sweep, seed: int, method: str) -> list[RunConfig]:
-    """One run per constant step size."""
-    return [sweep.run(method, step, seed) for step in sweep.step_sizes]
-
-
 def beta_runs(sweep: Sweep, seed: int, *methods: str) -> list[RunConfig]:
     """One run of each of these searches for every β."""
     return [sweep.run(method, LR_UB, seed, **(SEARCH | {"beta": beta})) for method in methods for beta in sweep.betas]
 
 
 def comparison_runs(sweep: Sweep, methods: Sequence[str]) -> list[RunConfig]:
-    """FBLS, FBLS+decay and these methods, seed by seed: BLS once, a constant-step method at each step size."""
-    runs = []
-    for seed in range(sweep.seeds):
-        runs += search_runs(sweep, seed)
-        for method in methods:
-            bls = [sweep.run("BLS", LR_UB, seed, **SEARCH)]
-            runs += bls if method == "BLS" else constant_runs(sweep, seed, method)
-    return runs
+    """`step_size_runs` of these methods, BLS at the bound alone and all others at each step size of the sweep."""
+    return step_size_runs(sweep, {name: (LR_UB,) if name == "BLS" else sweep.step_sizes for name in methods}, {})
 
 
 def step_size_runs(sweep: Sweep, methods: dict[str, Sequence[float]], fewer_seeds: dict[float, int]) -> list[RunConfig]:
-    """FBLS, FBLS+decay and each method at its constant steps, seed by seed: an interrupted sweep leaves whole seeds.
+    """FBLS, FBLS+decay and each method at its steps, seed by seed: an interrupted sweep leaves whole seeds.
 
     Args:
         sweep: the size.
-        methods: method -> its steps.
+        methods: method -> its constant steps, or the bounds of BLS.
         fewer_seeds: step -> its number of seeds, if that is below ``sweep.seeds``.
     """
-    return [
-        run
-        for seed in range(sweep.seeds)
-        for run in (
-            *search_runs(sweep, seed),
-            *(
-                sweep.run(method, step, seed)
-                for method, steps in methods.items()
-                for step in steps
-                if seed < fewer_seeds.get(step, sweep.seeds)
-            ),
-        )
-    ]
+    runs = []
+    for seed in range(sweep.seeds):
+        runs += search_runs(sweep, seed)
+        for method, steps in methods.items():
+            kept = [step for step in steps if seed < fewer_seeds.get(step, sweep.seeds)]
+            runs += [sweep.run(method, step, seed, **(SEARCH if method == "BLS" else {})) for step in kept]
+    return runs

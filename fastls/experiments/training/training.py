@@ -40,8 +40,8 @@ def load_data_of(setting: Setting) -> MultiTaskData:
     return load_data(of.dataset, of.source, of.n_train, of.n_test, of.device, of.data_options)
 
 
-def is_complete(run: Run) -> bool:
-    return rows_are_complete(run.rows, run.config["epochs"])
+def is_complete(run: Run | None) -> bool:
+    return run is not None and rows_are_complete(run.rows, run.config["epochs"])
 
 
 def rows_are_complete(rows: Sequence[dict], epochs: int) -> bool:
@@ -51,6 +51,8 @@ def rows_are_complete(rows: Sequence[dict], epochs: int) -> bool:
 
 def execute(config: RunConfig, store: RunStore, on_epoch: Callable[[], None] = lambda: None) -> Run:
     """Train as configured and save one row per epoch; go on from the last saved epoch if there is one.
+
+    If another process trains the same run, wait until it has ended.
 
     Args:
         config: the run.
@@ -64,12 +66,21 @@ def execute(config: RunConfig, store: RunStore, on_epoch: Callable[[], None] = l
         StoreError: the stored file or checkpoint is corrupt, or was made from other data.
         DataError: the data set is missing or damaged.
     """
-    stored = store.load(config.label, config.identity)
+    run = store.load(config.label, config.identity)
     checkpoint = store.path(config.label, config.identity).with_suffix(".checkpoint")
-    if stored and is_complete(stored):
-        checkpoint.unlink(missing_ok=True)
-        return stored
-    store.check_may_make(config.label, config.identity)
+    if not is_complete(run):
+        store.check_may_make(config.label, config.identity)
+        with store.lock(config.label, config.identity):
+            run = store.load(config.label, config.identity)  # the other process may have completed it
+            if not is_complete(run):
+                run = _train(config, store, run, checkpoint, on_epoch)
+    checkpoint.unlink(missing_ok=True)
+    return run
+
+
+def _train(
+    config: RunConfig, store: RunStore, stored: Run | None, checkpoint: Path, on_epoch: Callable[[], None]
+) -> Run:
     data = load_data_of(config)
     training = Training(config, data)
     header = make_header(data, config.device)
@@ -83,7 +94,6 @@ def execute(config: RunConfig, store: RunStore, on_epoch: Callable[[], None] = l
         training.save(checkpoint, data.fingerprint)
         store.save(config.label, config.identity, header, training.rows)
         on_epoch()
-    checkpoint.unlink(missing_ok=True)
     return store.load(config.label, config.identity)
 
 
@@ -112,7 +122,7 @@ class Training:
         self.config, self.data = config, data
         # Train metrics use as many images as the test set has: an unbiased estimate at a fraction of the cost. The
         # splits are kept, since a split that reads from disk keeps its reading processes.
-        self.looked_at = {"train": data.train.first(len(data.test)), "test": data.test}
+        self.evaluated = {"train": data.train.first(len(data.test)), "test": data.test}
         torch.manual_seed(config.seed)
         self.workload = get_workload(config.dataset)
         self.model = self.workload.make_model(**dict(config.model_options)).to(config.device)
@@ -151,7 +161,7 @@ class Training:
             return {
                 f"{prefix}{split}_{name}": rounded(value)
                 for prefix, model in models.items()
-                for split, examples in self.looked_at.items()
+                for split, examples in self.evaluated.items()
                 for name, value in self.workload.evaluate(model, examples).items()
             }
 

@@ -75,7 +75,7 @@ def test_only_what_has_changed_since_is_added():
     assert changed({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 0}) == {"b": 2, "c": 3}
 
 
-@pytest.mark.parametrize("variant, option", [(WARM_START, {"growth": 2.0}), (IN_TURN, {"start": "previous"})])
+@pytest.mark.parametrize("variant, option", [(WARM_START, {"order": "in turn"}), (IN_TURN, {"start": "previous"})])
 def test_the_key_of_a_timing_knows_the_options_of_its_variants(monkeypatch, variant, option):
     """The old timing was once reused where an option of a variant had changed."""
     config = Timing(SETTING, rounds=1, methods=(*METHODS, variant))
@@ -96,8 +96,8 @@ def test_the_key_of_a_timing_knows_how_it_warmed_up(monkeypatch):
 def test_the_key_of_watched_steps_knows_the_searches(monkeypatch):
     before = Watch(SETTING, steps=4, every=2).identity
     assert before["searches"]["FBLS+gain"]["beta"] == 0.3
-    monkeypatch.setattr(gain_examples, "gain_run", partial(gain_examples.gain_run, growth=2.0))
-    assert Watch(SETTING, steps=4, every=2).identity["searches"]["FBLS+gain"]["growth"] == 2.0
+    monkeypatch.setattr(gain_examples, "gain_run", partial(gain_examples.gain_run, order="in turn"))
+    assert Watch(SETTING, steps=4, every=2).identity["searches"]["FBLS+gain"]["order"] == "in turn"
 
 
 def test_there_are_as_many_samples_as_the_key_says(tmp_path):

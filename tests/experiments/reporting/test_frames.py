@@ -41,8 +41,8 @@ OPTIONS = [
 
 
 def test_no_two_searches_share_a_name():
-    """Any growth was called "doubling", and a start or an order was not named at all."""
-    configs = [make_run("FBLS", 1.0, 0, 0.5, **(SEARCH | options)).config for options in OPTIONS]
+    """Any growth was "doubling", and a start or an order had no name. Only stored runs have a growth."""
+    configs = [make_run("FBLS", 1.0, 0, 0.5, **SEARCH).config | options for options in OPTIONS]
     names = [variant(config) for config in configs]
     assert len(set(names)) == len(OPTIONS), names
     assert names[0] == "FBLS" and names[4] == "FBLS+gain" and names[6] == "FBLS+gain+growth 2.0"
@@ -112,6 +112,13 @@ def test_a_step_that_diverged_on_a_seed_is_not_the_best():
     runs = [make_run("SGD", 0.01, seed, 0.9) for seed in (0, 1)] + [make_run("SGD", 0.1, 0, 0.2)]
     frame = to_frame([*runs, make_run("SGD", 0.1, 1, 0.2, diverged=True)])
     assert find_best_step(frame[frame["final"]], "SGD") == 0.01
+
+
+def test_a_step_with_fewer_seeds_is_not_the_best():
+    runs = [make_run("SGD", 0.01, seed, 0.9) for seed in (0, 1)] + [make_run("SGD", 0.1, 0, 0.2)]
+    frame = to_frame(runs)
+    assert find_best_step(frame[frame["final"]], "SGD") == 0.01
+    assert list(label_constant_steps(frame)[1]) == ["SGD 0.01 (best)"]
 
 
 def test_a_rival_that_diverged_at_every_step_is_labelled_so():

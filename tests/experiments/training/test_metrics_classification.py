@@ -25,3 +25,11 @@ def test_leaves_no_trace():
     assert torch.equal(torch.get_rng_state(), before)
     assert all(module.training for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_failed_evaluation_leaves_the_model_in_training_mode():
+    model, split = lenet(), load_data("multimnist", "digits", 150, 60, "cpu").test
+    model.encoder.register_forward_hook(lambda *_: exec("raise KeyboardInterrupt"))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_classifiers(model, split)
+    assert model.training

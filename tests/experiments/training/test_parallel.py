@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -121,6 +123,42 @@ def test_killed_worker(store):
     with pytest.raises(WorkerKilledError, match=f"was killed.*[12] of 2 runs.*{store.root}.*run again to resume"):
         run_all([SGD, FBLS], store, jobs=2)
     assert [len(run.rows) for run in run_all([SGD, FBLS], store)] == [2, 2]
+
+
+def test_two_notebooks_that_want_the_same_run_train_it_once(store):
+    """Both once trained it, and the slower one put its first rows in the place of a complete run."""
+    epochs, runs, together = [], [], threading.Barrier(2)
+
+    def want():
+        together.wait()
+        runs.append(execute(SGD, store, on_epoch=lambda: epochs.append(1)))
+
+    threads = [threading.Thread(target=want) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(epochs) == SGD.epochs and runs[0] == runs[1] == store.load(SGD.label, SGD.identity)
+    assert [path.suffix for path in store.root.iterdir()] == [".jsonl"]
+
+
+def test_a_complete_run_is_read_once(store, monkeypatch):
+    expected, read, load = [execute(SGD, store)], [], RunStore.load
+    monkeypatch.setattr(RunStore, "load", lambda *arguments: read.append(1) or load(*arguments))
+    assert run_all([SGD], store) == expected and len(read) == 1
+
+
+def test_no_bar_where_the_environment_wants_none(store, monkeypatch, capsys):
+    """As in a committed notebook, which would store it. tqdm reads the variable when it is imported."""
+    command = "from test_parallel import *; run_all([SGD], RunStore(sys.argv[1]))"
+    found = subprocess.run(
+        [sys.executable, "-c", "import sys; " + command, str(store.root)],
+        env=os.environ | {"TQDM_DISABLE": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+    assert store.load(SGD.label, SGD.identity)
 
 
 def test_groups_are_the_lists_that_were_given_and_a_run_of_two_groups_is_trained_once(store):

@@ -7,7 +7,7 @@ from fastls.datasets.multimnist import load_multimnist
 from fastls.experiments.training import training
 from fastls.experiments.training.config import RunConfig
 from fastls.experiments.training.optimizers.methods import make_optimizer
-from fastls.experiments.training.optimizers.rivals import RIVALS, Rival
+from fastls.experiments.training.optimizers.rivals import RIVALS, Rival, evaluation_weights
 from fastls.experiments.training.training import Training
 from fastls.models.lenet import lenet
 
@@ -82,6 +82,13 @@ def test_the_mean_of_the_weights(data):
         mean = [old + 9 / (n + 9) * (new - old) for old, new in zip(mean, weights, strict=True)]
     assert len(seen) == 3
     torch.testing.assert_close(list(run.average.module.parameters()), mean)
+
+
+def test_training_goes_on_with_the_weights_of_training_after_a_failed_evaluation(data):
+    optimizer = make("ScheduleFree", data).optimizer
+    with pytest.raises(KeyboardInterrupt), evaluation_weights(optimizer):
+        raise KeyboardInterrupt
+    assert optimizer.inner.param_groups[0]["train_mode"]
 
 
 def test_schedule_free_is_judged_by_its_own_weights(data):

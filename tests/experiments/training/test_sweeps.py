@@ -14,7 +14,6 @@ from fastls.experiments.training.sweeps import (
     Sweep,
     beta_runs,
     comparison_runs,
-    constant_runs,
     search_runs,
     step_size_runs,
 )
@@ -34,9 +33,9 @@ def test_search_of_the_paper():
 
 def test_constant_runs():
     for method, direction in (("SGD", "mgda"), ("EqualWeight", None)):
-        runs = constant_runs(SWEEP, 2, method)
+        runs = comparison_runs(replace(SWEEP, seeds=1), [method])[2:]
         assert [run.lr for run in runs] == list(STEP_SIZES)
-        assert {(run.method, run.direction, run.seed) for run in runs} == {(method, direction, 2)}
+        assert {(run.method, run.direction, run.seed) for run in runs} == {(method, direction, 0)}
         assert {(run.beta, run.gamma, run.floor, run.form, run.decay_every) for run in runs} == {(None,) * 5}
 
 
@@ -85,6 +84,6 @@ def test_sweep_reaches_every_run():
 def test_keys_of_stored_runs_are_pinned(monkeypatch):
     """Stored runs are found by these keys: a change that moves them by accident would throw the runs away."""
     monkeypatch.setattr(store, "RESULTS_VERSION", 1)
-    runs = [*search_runs(SWEEP, 0), *constant_runs(SWEEP, 0, "SGD")[:1]]
+    runs = comparison_runs(SWEEP, ["SGD"])[:3]
     keys = ["7ca9b5075e46e04f", "f38c92335cb4e19a", "041a2b95d32c8ad6"]
     assert [compute_key(run.identity) for run in runs] == keys

@@ -233,7 +233,6 @@ class TestConfig:
         "floor": 1e-9,
         "form": 7,
         "start": "previous",
-        "growth": 2.0,
         "order": "in turn",
         "match_gain": True,
         "averaged": True,

@@ -9,7 +9,7 @@ import pandas as pd
 
 from fastls.experiments.measuring.timing import Timing
 from fastls.experiments.reporting.comparisons import compare_cost
-from fastls.experiments.reporting.frames import to_frame
+from fastls.experiments.reporting.frames import find_best_step, to_frame
 from fastls.experiments.reporting.intervals import mean_interval, ratio_interval
 from fastls.experiments.reporting.tables import seconds_by_round
 from fastls.experiments.training.config import RunConfig
@@ -124,11 +124,10 @@ def compare_costs(run: Run) -> pd.DataFrame:
 
 def find_tuned(final: pd.DataFrame, rival: str) -> tuple[float, pd.Series]:
     """The best constant step of a rival, and its final test losses by seed; NaN if every step diverged."""
-    losses = final[final["variant"] == rival].pivot(index="seed", columns="lr", values="test_loss")
-    means = losses.dropna(axis="columns").mean()
-    if means.empty:
-        return math.nan, pd.Series(math.nan, index=losses.index)
-    return float(means.idxmin()), losses[means.idxmin()]
+    best, rows = find_best_step(final, rival), final[final["variant"] == rival].set_index("seed")
+    if best is None:
+        return math.nan, pd.Series(math.nan, index=rows.index.unique())
+    return best, rows.loc[rows["lr"] == best, "test_loss"]
 
 
 def judge_margin(ratio: float, low: float, high: float) -> str:

@@ -71,11 +71,11 @@ def watch_steps(optimizer: FBLS, batches: Iterable, every: int) -> pd.DataFrame:
     """
     rows = []
     for step, (inputs, targets) in enumerate(batches):
-        looked_at = step % every == 0
-        cosine = measure_cosine(optimizer, inputs, targets) if looked_at else None
+        measured = step % every == 0
+        cosine = measure_cosine(optimizer, inputs, targets) if measured else None
         torch.manual_seed(step)  # again below: the same dropout masks
         record = optimizer.step(inputs, targets)
-        if looked_at:
+        if measured:
             torch.manual_seed(step)
             with torch.no_grad():
                 z, model = optimizer.model.encoder(inputs), optimizer.model

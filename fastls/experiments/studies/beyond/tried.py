@@ -13,8 +13,9 @@ import pandas as pd
 from fastls.experiments.reporting.frames import to_frame
 from fastls.experiments.reporting.intervals import ratio_interval
 from fastls.experiments.training.store import Run, RunStore, read_run
+from fastls.experiments.training.sweeps import GAIN
 
-GAIN, BLOCK, ADAM = "FBLS+gain", "BlockFBLS", "AdamFBLS"  # the searches that were changed
+BLOCK, ADAM = "BlockFBLS", "AdamFBLS"  # with `GAIN`, the searches that were changed
 DOUBLED, PER_BLOCK, IN_METRIC = "from twice the last step", "an η per block", "an η per block, metric of RMSProp"
 UNBOUNDED = "no bound, from 1.1 times the last step"
 PLAIN_GAIN = {"method": "FBLS", "lr": 1000.0, "direction": "mgda", "beta": 0.3, "gamma": 0.5, "floor": 1e-10, "form": 6}

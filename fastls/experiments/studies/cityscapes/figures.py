@@ -12,18 +12,16 @@ from matplotlib.patches import Patch
 from torchvision.datasets import Cityscapes
 
 from fastls.datasets.scene_files import CLASSES
-from fastls.experiments.reporting.frames import find_best_step, tell_seeds
+from fastls.experiments.reporting.curves import draw_lines
+from fastls.experiments.reporting.frames import describe_seeds, find_best_step
 from fastls.experiments.reporting.style import (
-    WIDTH,
-    draw_with_band,
+    hide_axes,
     line_style,
+    new_figure,
     plain_ticks,
     share_legend,
     share_limits,
     sign,
-    spread_markers,
-    use_style,
-    whole_epochs,
 )
 
 LOSSES = {
@@ -48,24 +46,17 @@ def draw_dense_curves(frame: pd.DataFrame, source: str) -> tuple[Figure, pd.Data
         source: provenance.
     """
     frame, styles = label_lines(frame)
-    metrics = [f"{split}_loss_{task}" for split in ("train", "test") for task in LOSSES]
-    table = frame[~frame["diverged"]].groupby(["label", "epoch"])[metrics].agg(["mean", "min", "max", "count"])
-    use_style()
-    figure, axes = plt.subplots(2, len(LOSSES), figsize=(WIDTH, 5.2))
-    for panel, metric in zip(axes.flat, metrics, strict=True):
-        for label in [label for label in styles if label in table.index.get_level_values(0)]:
-            rows = table.loc[label][metric]
-            style = styles[label] | spread_markers(len(rows)) | {"label": label}
-            draw_with_band(panel, rows["mean"], rows["min"], rows["max"], style)
-        split, _, task = metric.split("_")
-        panel.set(yscale="log", title=f"{split}: {LOSSES[task]}")
-    for column in axes.T:
-        share_limits(column, ((0, 1),))
-        column[1].set_xlabel("epoch")
+    splits = ("train", "test")
+    titles = {f"{split}_loss_{task}": f"{split}: {name}" for split in splits for task, name in LOSSES.items()}
+    figure, axes = new_figure(len(LOSSES), 5.2, rows=2)
+    table = draw_lines(axes.ravel(), frame, styles, titles)
+    for above, below in axes.T:
+        above.set(xlabel="", yscale="log")
+        below.set_yscale("log")
+        share_limits((above, below), ((0, 1),))
     plain_ticks(axes.flat)
-    whole_epochs(axes.flat)
     share_legend(figure, axes[0, 0])
-    sign(figure, f"mean over {tell_seeds(frame, 'bands')}{_tell_diverged(frame)}\n{source}")
+    sign(figure, f"mean over {describe_seeds(frame, 'bands')}{_describe_diverged(frame)}\n{source}")
     return figure, table
 
 
@@ -91,19 +82,19 @@ def label_lines(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, dict]]:
     return pd.concat(parts, ignore_index=True), styles
 
 
-def _tell_diverged(frame: pd.DataFrame) -> str:
+def _describe_diverged(frame: pd.DataFrame) -> str:
     diverged = frame[frame["diverged"]].groupby("label").size()
     return "".join(f" · {label}: {n} diverged" for label, n in diverged.items())
 
 
 def draw_scenes(scenes: list[Maps], source: str) -> tuple[Figure, pd.DataFrame]:
     """Images above, their classes below, with the classes that occur and their share of the labelled pixels."""
-    use_style()
-    figure, axes = plt.subplots(2, len(scenes), figsize=(WIDTH, 3.4), squeeze=False)
+    figure, axes = new_figure(len(scenes), 3.4, rows=2, squeeze=False)
     for column, maps in zip(axes.T, scenes, strict=True):
         column[0].imshow(_to_image(maps["image"]))
         column[1].imshow(colour_classes(maps["semantic"]))
-    _clear(axes.flat)
+    for panel in axes.flat:
+        hide_axes(panel)
     labels = np.concatenate([maps["semantic"][np.isfinite(maps["semantic"])] for maps in scenes]).astype(int)
     shares = np.bincount(labels, minlength=len(CLASSES)) / len(labels)
     table = pd.DataFrame({"class": list(CLASSES.values()), "share of pixels": shares})
@@ -119,8 +110,7 @@ def draw_predictions(scenes: list[Maps], source: str) -> tuple[Figure, pd.DataFr
     Offsets are shown where the truth has an instance: the hue shows the direction to its centre, the strength of the
     colour the distance. Disparities in a row share their scale.
     """
-    use_style()
-    figure, axes = plt.subplots(len(scenes), 7, figsize=(WIDTH, 0.75 * len(scenes) + 0.75), squeeze=False)
+    figure, axes = new_figure(7, 0.75 * len(scenes) + 0.75, rows=len(scenes), squeeze=False)
     colours = plt.get_cmap("viridis").with_extremes(bad=str(NOTHING))
     errors = []
     for row, maps in zip(axes, scenes, strict=True):
@@ -136,7 +126,8 @@ def draw_predictions(scenes: list[Maps], source: str) -> tuple[Figure, pd.DataFr
     titles = ("input", *(f"{task},\n{kind}" for task in LOSSES for kind in ("truth", "prediction")))
     for panel, title in zip(axes[0], titles, strict=True):
         panel.set_title(title, fontsize=8)
-    _clear(axes.flat)
+    for panel in axes.flat:
+        hide_axes(panel)
     sign(
         figure,
         f"offsets: hue is the direction to the instance's centre, strength the distance, drawn where the truth has an "
@@ -170,10 +161,3 @@ def _mean_error(maps: Maps, task: str) -> float:
 
 def _to_image(pixels: np.ndarray) -> np.ndarray:
     return pixels.transpose(1, 2, 0).clip(0, 255).astype(np.uint8)
-
-
-def _clear(panels) -> None:
-    for panel in panels:
-        panel.set(xticks=[], yticks=[])
-        panel.grid(False)
-        panel.spines[:].set_visible(False)

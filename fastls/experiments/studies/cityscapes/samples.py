@@ -13,6 +13,7 @@ from fastls.datasets.common import MultiTaskData, Split
 from fastls.datasets.scene_files import IGNORE
 from fastls.experiments.measuring.measurement import Measurement
 from fastls.experiments.training.config import RunConfig
+from fastls.experiments.training.metrics import predict
 from fastls.experiments.training.store import Run
 from fastls.experiments.training.training import Training, load_data_of
 from fastls.models.multitask import MultiTaskModel
@@ -51,23 +52,20 @@ class Predictions(Measurement):
                 training.scheduler.step()
         except FloatingPointError:
             pass  # the network is as it was before the step that failed
-        return predict(training.model, data.test.first(self.count))
+        return pack_predictions(training.model, data.test.first(self.count))
 
 
 @torch.no_grad()
-def predict(model: MultiTaskModel, split: Split) -> list[dict]:
+def pack_predictions(model: MultiTaskModel, split: Split) -> list[dict]:
     """Images, truth and prediction of a split as rows."""
-    model.eval()
     rows = []
-    for inputs, targets in split.batches(torch.arange(len(split)), 1, training=False):
-        outputs = model(inputs)
+    for inputs, outputs, targets in predict(model, split, 1):
         outputs["semantic"] = outputs["semantic"].argmax(1)
         image = 255 * (inputs[0] * inputs.new_tensor(STD)[:, None, None] + inputs.new_tensor(MEAN)[:, None, None])
         maps = {"image": image} | {task: target[0] for task, target in targets.items()}
         maps["semantic"] = torch.where(maps["semantic"] == IGNORE, float("nan"), maps["semantic"].double())
         maps |= {f"predicted_{task}": output[0] for task, output in outputs.items()}
         rows.append({name: pack(values.double().cpu().numpy(), name) for name, values in maps.items()})
-    model.train()
     return rows
 
 

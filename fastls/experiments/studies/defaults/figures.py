@@ -18,8 +18,7 @@ def draw_curves(entries: dict[str, pd.DataFrame], source: str) -> tuple[Figure, 
         entries: data set -> `comparison.to_entries`.
         source: provenance.
     """
-    style.use_style()
-    figure, axes = style.plt.subplots(2, len(entries), figsize=(style.WIDTH, 5.4), squeeze=False, sharey="col")
+    figure, axes = style.new_figure(len(entries), 5.4, rows=2, squeeze=False, sharey="col")
     drawn = []
     for column, (name, frame) in enumerate(entries.items()):
         for row, suffix in enumerate(("", AVERAGED)):

@@ -1,6 +1,5 @@
 """The figure and the table of a `Growth`, and the ratios that its targets judge."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -9,7 +8,7 @@ from scipy import stats
 from fastls.experiments.reporting.condense import show
 from fastls.experiments.reporting.frames import provenance
 from fastls.experiments.reporting.intervals import mean_interval, name_interval, ratio_interval
-from fastls.experiments.reporting.style import WIDTH, line_style, plain_ticks, share_legend, sign, use_style
+from fastls.experiments.reporting.style import line_style, new_figure, plain_ticks, share_legend, sign
 from fastls.experiments.studies.growth.growth import METHODS, PEER, PLAIN, WARM
 from fastls.experiments.studies.growth.networks import LATENT
 from fastls.experiments.training.store import Run
@@ -33,8 +32,7 @@ def draw_growth(run: Run) -> Figure:
     """Above: time over plain PyTorch's; below: peak memory. One column per growing size; all axes are logarithmic."""
     rows = with_ratios(run)
     varied = list(dict.fromkeys(rows["varied"]))
-    use_style()
-    figure, axes = plt.subplots(2, len(varied), figsize=(WIDTH, 5.0), sharex="col", squeeze=False)
+    figure, axes = new_figure(len(varied), 5.0, rows=2, sharex="col", squeeze=False)
     for column, name in zip(axes.T, varied, strict=True):
         part = rows[rows["varied"] == name]
         for method in METHODS:

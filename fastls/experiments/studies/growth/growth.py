@@ -17,13 +17,14 @@ import fastls
 from fastls.environment import describe_environment
 from fastls.experiments.measuring.measurement import changed
 from fastls.experiments.measuring.memory import MEGABYTE, measure_peak
+from fastls.experiments.measuring.timing import WARM_START as WARM
 from fastls.experiments.studies.growth.networks import TOKENS, Size, make_problem
 from fastls.experiments.training.optimizers.torchjd_peer import TorchJDMGDA
 from fastls.experiments.training.store import Run, RunStore
 from fastls.experiments.training.training import synchronize
 
 LR = 0.01
-PLAIN, WARM, PEER = "plain PyTorch", "FBLS, warm start", "TorchJD MGDA"
+PLAIN, PEER = "plain PyTorch", "TorchJD MGDA"
 
 
 @dataclass(frozen=True)

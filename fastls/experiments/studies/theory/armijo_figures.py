@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from fastls.algorithms.line_search import Backtracking, Slopes, satisfies_armijo
 from fastls.experiments.reporting.planes import COMMON, TASK_STYLES
-from fastls.experiments.reporting.style import WIDTH, share_legend, sign, use_style
+from fastls.experiments.reporting.style import new_figure, share_legend, sign
 
 POINTS = 2001  # of the grid of step sizes that are tested
 
@@ -71,9 +70,7 @@ def draw_armijo(cuts: Sequence[Cut], beta: float, gamma: float, source: str) -> 
     Returns:
         The figure, and the accepted intervals of every panel with the step that backtracking takes.
     """
-    use_style()
-    options = {"figsize": (WIDTH, 4.0), "height_ratios": (4, 1), "sharex": "col", "squeeze": False}
-    figure, axes = plt.subplots(2, len(cuts), **options)
+    figure, axes = new_figure(len(cuts), 4.0, rows=2, height_ratios=(4, 1), sharex="col", squeeze=False)
     tables = []
     for (panel, strip), cut in zip(axes.T, cuts, strict=True):
         table = accepted_intervals(cut, beta)

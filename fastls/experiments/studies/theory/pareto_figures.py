@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -16,15 +15,14 @@ from torch import Tensor
 from fastls.algorithms.directions import DIRECTIONS, compute_gramian
 from fastls.algorithms.pareto import stationarity_gap
 from fastls.experiments.reporting.planes import COMMON, CONE, TASK_STYLES, descent_cone, draw_arrow, fill_sector
-from fastls.experiments.reporting.style import new_figure, round_values, share_legend, sign
+from fastls.experiments.reporting.style import COLOURS, hide_axes, new_figure, round_values, share_legend, sign
 
-_PALETTE = sns.color_palette("colorblind")
-FRONT = {"color": _PALETTE[1], "linewidth": 3}
+FRONT = {"color": COLOURS[1], "linewidth": 3}
 RULE_STYLES = {  # direction rule -> colour, hatch of its bars, where its name stands beside the arrow
-    "mean": (_PALETTE[7], "", 0),
-    "mgda": (_PALETTE[2], "//", 60),
-    "edm": (_PALETTE[4], "..", -15),
-    "pcgrad": (_PALETTE[1], "xx", 0),
+    "mean": (COLOURS[7], "", 0),
+    "mgda": (COLOURS[2], "//", 60),
+    "edm": (COLOURS[4], "..", -15),
+    "pcgrad": (COLOURS[1], "xx", 0),
 }
 
 
@@ -117,9 +115,8 @@ def _draw_cone(panel, gradients: Tensor, cone: tuple[float, float] | None, reach
     for t, style in enumerate(TASK_STYLES, 1):
         panel.plot([], [], linewidth=6, alpha=0.3, color=style["color"], label=f"$L_{t}$ falls")
     panel.plot([], [], linewidth=6, alpha=0.6, color=COMMON, label="both fall")
-    panel.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), aspect="equal", xticks=[], yticks=[])
-    panel.grid(False)
-    panel.spines[:].set_visible(False)
+    panel.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), aspect="equal")
+    hide_axes(panel)
 
 
 def draw_directions(gradients: Tensor, source: str) -> tuple[Figure, pd.DataFrame]:

@@ -5,11 +5,10 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Polygon
 
-from fastls.experiments.reporting.style import new_figure, sign
+from fastls.experiments.reporting.style import COLOURS, hide_axes, new_figure, sign
 
-_PALETTE = sns.color_palette("colorblind")
-SHARED = _PALETTE[0]  # of the parts that belong to all tasks
-OWN = (_PALETTE[1], _PALETTE[2], _PALETTE[4])  # of the parts that belong to one task
+SHARED = COLOURS[0]  # of the parts that belong to all tasks
+OWN = (COLOURS[1], COLOURS[2], COLOURS[4])  # of the parts that belong to one task
 INK = "0.15"
 ONCE, EVERY_TRIAL = "once", "every trial"
 
@@ -91,9 +90,8 @@ def _draw_search(panel, search: str) -> list[dict]:
 
 def _clear(panel, width: float, height: float) -> None:
     """A blank canvas of that size in place of axes."""
-    panel.set(xlim=(0, width), ylim=(0, height), xticks=[], yticks=[])
-    panel.grid(False)
-    panel.spines[:].set_visible(False)
+    panel.set(xlim=(0, width), ylim=(0, height))
+    hide_axes(panel)
 
 
 def _box(panel, x: float, y: float, width: float, height: float, text: str, fill, edge=INK) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -12,39 +11,32 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from fastls.experiments.reporting.style import (
-    WIDTH,
+    COLOURS,
     line_style,
     new_figure,
     share_legend,
     sign,
     spread_markers,
-    use_style,
 )
 from fastls.experiments.studies.toy.toy import THETA, TOLERANCE, Toy, losses_at, weigh_passes
 
-_COLOURS = sns.color_palette("colorblind")
 # of a task: pale colours, since the trajectories have the strong ones
-CONTOUR_STYLES = [(_COLOURS[0], "solid"), (_COLOURS[4], "dashed"), (_COLOURS[5], "dotted")]
+CONTOUR_STYLES = [(COLOURS[0], "solid"), (COLOURS[4], "dashed"), (COLOURS[5], "dotted")]
 SEARCH_STYLES = {
-    "Backtracking": {"color": _COLOURS[0], "linestyle": "-", "marker": "o"},
-    "Backtracking, γ = 0.1": {"color": _COLOURS[9], "linestyle": ":", "marker": "x"},
-    "GoldenSection": {"color": _COLOURS[1], "linestyle": "--", "marker": "s"},
-    "Parabolic": {"color": _COLOURS[2], "linestyle": "-.", "marker": "^"},
+    "Backtracking": {"color": COLOURS[0], "linestyle": "-", "marker": "o"},
+    "Backtracking, γ = 0.1": {"color": COLOURS[9], "linestyle": ":", "marker": "x"},
+    "GoldenSection": {"color": COLOURS[1], "linestyle": "--", "marker": "s"},
+    "Parabolic": {"color": COLOURS[2], "linestyle": "-.", "marker": "^"},
 }
 # How a run ended -> marker of its last point.
 OUTCOMES = {
     "arrived": {"marker": "o", "color": "black"},
     "out of steps": {"marker": "o", "markerfacecolor": "white", "markeredgecolor": "black"},
-    "refused": {"marker": "X", "color": _COLOURS[3]},
-    "diverged": {"marker": "^", "color": _COLOURS[3]},
+    "refused": {"marker": "X", "color": COLOURS[3]},
+    "diverged": {"marker": "^", "color": COLOURS[3]},
 }
 START_COLOURS = ("black", *sns.color_palette("dark")[1:4])  # one colour per start
 GAP_LABEL = "stationarity gap"
-
-
-def _new_grid(rows: int, columns: int, height: float, **options):
-    use_style()
-    return plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False, **options)
 
 
 def _draw_plane(panel, toy: Toy, x: tuple[float, float], y: tuple[float, float]) -> None:
@@ -101,7 +93,7 @@ def draw_problem(
     near = (sample < 1.3 * front.max(axis=0)).all(axis=1)
     axes[1].plot(*sample[near].T, ".", color="0.8", markersize=2, label="sample", rasterized=True)
     axes[1].plot(*sample[on_front].T, "o", color="black", markersize=2.5, label="not dominated within the sample")
-    axes[1].plot(*front.T, color=_COLOURS[3], linewidth=1, label="front, closed form")
+    axes[1].plot(*front.T, color=COLOURS[3], linewidth=1, label="front, closed form")
     axes[1].set(xlabel="$L_1$", ylabel="$L_2$", title="losses")
     axes[1].legend(loc="upper right", fontsize=8, frameon=True)
     _plane_legend(figure, 2, ())
@@ -114,7 +106,8 @@ def draw_trajectories(
 ) -> tuple[Figure, pd.DataFrame]:
     """One panel per method (row) and direction (column) of `frame`, with all runs over the contours, in colours."""
     methods, directions = frame["method"].unique(), frame["direction"].unique()
-    figure, axes = _new_grid(len(methods), len(directions), height=2.4 * len(methods) + 0.6, sharex=True, sharey=True)
+    height = 2.4 * len(methods) + 0.6
+    figure, axes = new_figure(len(directions), height, len(methods), squeeze=False, sharex=True, sharey=True)
     for row, method in zip(axes, methods, strict=True):
         for panel, direction in zip(row, directions, strict=True):
             _draw_plane(panel, toy, x, y)
@@ -138,7 +131,7 @@ def draw_convergence(frame: pd.DataFrame, caption: str) -> tuple[Figure, pd.Data
     One line per label; `frame` holds one run of each label, with a column ``distance``.
     """
     table = frame.assign(encoder=weigh_passes(frame, "encoder"), decoder=weigh_passes(frame, "decoder"))
-    figure, axes = _new_grid(2, 3, height=5, sharey="row", sharex="col")
+    figure, axes = new_figure(3, height=5, rows=2, sharey="row", sharex="col")
     across = {"step": "steps", "encoder": "encoder passes", "decoder": "decoder passes"}
     for row, (quantity, title) in zip(axes, {"gap": GAP_LABEL, "distance": "distance to the set"}.items(), strict=True):
         for panel, column in zip(row, across, strict=True):
@@ -178,7 +171,7 @@ def draw_search_parameters(
         swept: name of the parameter, as its axis shows it -> table of `sweep`.
         caption: printed below.
     """
-    figure, axes = _new_grid(2, 1 + len(swept), height=5.2, sharex="col")
+    figure, axes = new_figure(1 + len(swept), height=5.2, rows=2, sharex="col")
     for label, run in along.groupby("label", sort=False):
         style = line_style(label) | spread_markers(len(run)) | {"label": label}
         axes[0, 0].plot(run["step"], run["step_size"], drawstyle="steps-pre", **style)
@@ -227,7 +220,7 @@ def draw_gain(
         axes[3].plot(
             rows["weight"], rows["factor"].abs(), color=str(grey), linestyle=line, label=f"$σ_2/σ_1$ = {ratio:g}"
         )
-    axes[3].axhline(1, color=_COLOURS[3], linewidth=1)
+    axes[3].axhline(1, color=COLOURS[3], linewidth=1)
     axes[3].set(xlabel="weight $α_1$ along the Pareto set")
     axes[3].set_title("gap after / before a step")
     axes[3].set_ylim(top=1.55)  # room for the legend
@@ -248,7 +241,7 @@ def draw_searches(frame: pd.DataFrame, table: pd.DataFrame, caption: str) -> tup
     ratios = np.logspace(-3, 1, 41)  # price of a pass through all decoders, in passes through the encoder
     tasks = frame.filter(like="loss_").shape[1]
     costs = pd.DataFrame({ratio: table["encoder passes"] + ratio / tasks * table["decoder passes"] for ratio in ratios})
-    figure, axes = _new_grid(2, 4, height=5.4)
+    figure, axes = new_figure(4, height=5.4, rows=2)
     counted = frame.assign(encoder=weigh_passes(frame, "encoder"), decoder=weigh_passes(frame, "decoder"))
     across = {"step": "steps", "encoder": "encoder passes", "decoder": "decoder passes"}
     for row, (method, runs) in zip(axes, counted.groupby("method", sort=False), strict=True):

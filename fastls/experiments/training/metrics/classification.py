@@ -3,6 +3,7 @@
 import torch
 
 from fastls.datasets.common import Split
+from fastls.experiments.training.metrics import predict
 from fastls.models.multitask import MultiTaskModel
 
 BATCH = 1000
@@ -16,13 +17,11 @@ def evaluate_classifiers(model: MultiTaskModel, split: Split) -> dict[str, float
         model: its decoders return scores (B, classes).
         split: targets are (N,) int64.
     """
-    model.eval()
     losses = dict.fromkeys(model.tasks, 0.0)
     errors = dict.fromkeys(model.tasks, 0)
-    for inputs, targets in split.batches(torch.arange(len(split)), BATCH, training=False):
-        for task, output in model(inputs).items():
+    for _, outputs, targets in predict(model, split, BATCH):
+        for task, output in outputs.items():
             losses[task] += model.losses[task](output, targets[task]).double() * len(output)
             errors[task] += (output.argmax(1) != targets[task]).sum()
-    model.train()
     metrics = {f"loss_{task}": float(losses[task] / len(split)) for task in model.tasks}
     return metrics | {f"error_{task}": float(errors[task] / len(split)) for task in model.tasks}

@@ -5,6 +5,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from fastls.datasets.common import Split
+from fastls.experiments.training.metrics import predict
 from fastls.models.multitask import MultiTaskModel
 from fastls.models.pspnet import IGNORE
 
@@ -24,12 +25,10 @@ def evaluate_dense(model: MultiTaskModel, split: Split) -> dict[str, float]:
         and "disparity" the l1 error in pixels); ``error_semantic``, 1 − the share of pixels whose class is right;
         ``miou``, over the classes that occur in labels or predictions, as in the official evaluation.
     """
-    model.eval()
     device = next(model.parameters()).device
     totals, counts = dict.fromkeys(model.tasks, 0.0), dict.fromkeys(model.tasks, 0)
     scores: dict[str, MulticlassAccuracy | MulticlassJaccardIndex] = {}
-    for inputs, targets in split.batches(torch.arange(len(split)), BATCH, training=False):
-        outputs = model(inputs)
+    for _, outputs, targets in predict(model, split, BATCH):
         scores = scores or _make_scores(outputs["semantic"].shape[1], device)
         for task, output in outputs.items():
             count = _count_targets(targets[task])
@@ -37,7 +36,6 @@ def evaluate_dense(model: MultiTaskModel, split: Split) -> dict[str, float]:
             counts[task] += count
         for score in scores.values():
             score.update(outputs["semantic"].argmax(1), targets["semantic"])
-    model.train()
     metrics = {f"loss_{task}": float(totals[task] / counts[task].clamp_min(1)) for task in model.tasks}
     accuracy, miou = (float(scores[name].compute()) for name in ("accuracy", "miou"))
     return metrics | {"error_semantic": 1 - accuracy, "miou": miou}

@@ -3,6 +3,7 @@
 import torch
 
 from fastls.datasets.common import Split
+from fastls.experiments.training.metrics import predict
 from fastls.models.multitask import MultiTaskModel
 
 BATCH = 1000
@@ -20,7 +21,8 @@ def evaluate_one_vs_rest(model: MultiTaskModel, split: Split) -> dict[str, float
         model: its decoders return logits (B,).
         split: targets are (N,) float32 in {0, 1}.
     """
-    logits, targets = _predict(model, split)  # (T, N) each
+    batches = [[_stack(part, model.tasks) for part in batch] for _, *batch in predict(model, split, BATCH)]
+    logits, targets = (torch.cat(parts, dim=1) for parts in zip(*batches, strict=True))  # (T, N) each
     answers = targets > 0.5
     right = (logits > 0) == answers
     metrics = {}
@@ -34,13 +36,6 @@ def evaluate_one_vs_rest(model: MultiTaskModel, split: Split) -> dict[str, float
     return metrics
 
 
-def _predict(model: MultiTaskModel, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and targets of all examples, one row per task; one encoder pass per batch."""
-    model.eval()
-    logits, targets = [], []
-    for inputs, batch_targets in split.batches(torch.arange(len(split)), BATCH, training=False):
-        outputs = model(inputs)
-        logits.append(torch.stack([outputs[task] for task in model.tasks]))
-        targets.append(torch.stack([batch_targets[task] for task in model.tasks]))
-    model.train()
-    return torch.cat(logits, dim=1), torch.cat(targets, dim=1)
+def _stack(parts: dict[str, torch.Tensor], tasks: tuple[str, ...]) -> torch.Tensor:
+    """One row per task."""
+    return torch.stack([parts[task] for task in tasks])

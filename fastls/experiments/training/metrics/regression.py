@@ -5,6 +5,7 @@ import torch
 from scipy import stats
 
 from fastls.datasets.common import Split
+from fastls.experiments.training.metrics import predict
 from fastls.models.multitask import MultiTaskModel
 
 BATCH = 64
@@ -18,19 +19,17 @@ def evaluate_regressors(model: MultiTaskModel, split: Split) -> dict[str, float]
         model: its decoders return (B,), its losses are means over the batch.
         split: targets are (N,) float32.
     """
-    model.eval()
-    outputs: dict[str, list] = {task: [] for task in model.tasks}
+    found: dict[str, list] = {task: [] for task in model.tasks}
     wanted: dict[str, list] = {task: [] for task in model.tasks}
     losses = dict.fromkeys(model.tasks, 0.0)
-    for inputs, targets in split.batches(torch.arange(len(split)), BATCH, training=False):
-        for task, output in model(inputs).items():
+    for _, outputs, targets in predict(model, split, BATCH):
+        for task, output in outputs.items():
             losses[task] += float(model.losses[task](output, targets[task])) * len(output)
-            outputs[task].append(output.double().cpu())
+            found[task].append(output.double().cpu())
             wanted[task].append(targets[task].double().cpu())
-    model.train()
     metrics = {f"loss_{task}": losses[task] / len(split) for task in model.tasks}
     for task in model.tasks:
-        predicted, true = torch.cat(outputs[task]).numpy(), torch.cat(wanted[task]).numpy()
+        predicted, true = torch.cat(found[task]).numpy(), torch.cat(wanted[task]).numpy()
         metrics[f"pearson_{task}"], metrics[f"spearman_{task}"] = correlations(predicted, true)
     return metrics
 

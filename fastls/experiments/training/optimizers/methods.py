@@ -26,7 +26,7 @@ def _constant(optimizer: type) -> Callable:
 
 
 def _search(config: RunConfig) -> fastls.Backtracking:
-    growth = (config.growth or GROWTH) if config.start == "previous" else math.inf
+    growth = GROWTH if config.start == "previous" else math.inf
     return fastls.Backtracking(
         config.beta, config.gamma, config.floor, config.form, growth=growth, order=config.order or "together"
     )

@@ -10,14 +10,6 @@ from fastls.algorithms.optimizers import EqualWeight
 from fastls.models.multitask import MultiTaskModel
 
 
-def _adamw(parameters: Iterable[Tensor], lr: float) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, lr)
-
-
-def _nadam(parameters: Iterable[Tensor], lr: float) -> torch.optim.Optimizer:
-    return torch.optim.NAdam(parameters, lr)
-
-
 def _prodigy(parameters: Iterable[Tensor], lr: float) -> torch.optim.Optimizer:
     from prodigyopt import Prodigy
 
@@ -38,8 +30,8 @@ def _ldog(parameters: Iterable[Tensor], lr: float) -> torch.optim.Optimizer:
 
 # Method -> its optimizer, and its authors' default learning rate.
 RIVALS: dict[str, tuple[Callable, float]] = {
-    "AdamW": (_adamw, 1e-3),
-    "NAdam": (_nadam, 2e-3),
+    "AdamW": (torch.optim.AdamW, 1e-3),
+    "NAdam": (torch.optim.NAdam, 2e-3),
     "Prodigy": (_prodigy, 1.0),
     "ScheduleFree": (_schedule_free, 2.5e-3),
     "LDoG": (_ldog, 1.0),
@@ -53,9 +45,11 @@ def evaluation_weights(optimizer: torch.optim.Optimizer) -> Iterator[None]:
     switches = hasattr(inner, "eval")
     if switches:
         inner.eval()
-    yield
-    if switches:
-        inner.train()
+    try:
+        yield
+    finally:
+        if switches:
+            inner.train()
 
 
 class Rival(EqualWeight):
