@@ -190,10 +190,12 @@ print(tables.to_markdown(slopes))
 # ## The comparison
 #
 # All methods have one setting for all data sets. **AdamW**, **NAdam** and Schedule-Free AdamW (**ScheduleFree**,
-# [Defazio et al. 2024](https://arxiv.org/abs/2405.15682)) use the default learning rate of their authors; **Prodigy**
-# ([Mishchenko and Defazio 2023](https://arxiv.org/abs/2306.06101)) estimates its own. They minimise the mean of the
-# losses. **AdamFBLS** follows the MGDA direction. Each is judged twice: by its weights, and by a running mean of its
-# weights, in which the $n$-th step has weight $9/(n+9)$. **FBLS+gain** is the search of notebook 07 without a metric.
+# [Defazio et al. 2024](https://arxiv.org/abs/2405.15682)) use the default learning rate of their authors. **Prodigy**
+# ([Mishchenko and Defazio 2023](https://arxiv.org/abs/2306.06101)) and **LDoG**
+# ([Ivgi et al. 2023](https://arxiv.org/abs/2302.12022)) estimate their own. All of these minimise the mean of the losses.
+# **AdamFBLS** follows the MGDA direction. Each is judged twice: by its weights, and by a running mean of its weights, in
+# which the $n$-th step has weight $9/(n+9)$. **FBLS+gain** is the search of notebook 07 without a metric. LDoG is in the
+# tables alone: six curves in a panel are hard to tell apart.
 
 # %%
 compared = {name: comparison.default_runs(sweep) for name, sweep in sweeps.items()}

@@ -16,7 +16,7 @@ FIELDS = {
     "BLS": SEARCH_FIELDS,
     "FBLS": SEARCH_FIELDS | {"match_gain"},
     "AdamFBLS": frozenset({"direction", "bounded"}),
-    **dict.fromkeys(("EqualWeight", "AdamW", "NAdam", "Prodigy", "ScheduleFree"), frozenset()),
+    **dict.fromkeys(("EqualWeight", "AdamW", "NAdam", "Prodigy", "ScheduleFree", "LDoG"), frozenset()),
 }
 OPTIONAL = sorted(frozenset().union(*FIELDS.values()))
 

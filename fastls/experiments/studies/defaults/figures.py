@@ -5,7 +5,8 @@ from matplotlib.figure import Figure
 
 from fastls.experiments.reporting import style
 from fastls.experiments.studies.defaults.comparison import AVERAGED
-from fastls.experiments.training.sweeps import DEFAULTS
+
+DRAWN = ("AdamFBLS", "AdamW", "NAdam", "Prodigy", "ScheduleFree")  # more than five curves are hard to tell apart
 
 
 def draw_curves(entries: dict[str, pd.DataFrame], source: str) -> tuple[Figure, pd.DataFrame]:
@@ -22,7 +23,7 @@ def draw_curves(entries: dict[str, pd.DataFrame], source: str) -> tuple[Figure, 
     for column, (name, frame) in enumerate(entries.items()):
         for row, suffix in enumerate(("", AVERAGED)):
             panel = axes[row][column]
-            for method in DEFAULTS:
+            for method in DRAWN:
                 part = frame[(frame["variant"] == method + suffix) & ~frame["diverged"]]
                 table = part.groupby("epoch")["test_loss"].agg(mean="mean", low="min", high="max")
                 look = style.line_style(method) | {"label": method} | style.spread_markers(len(table))

@@ -22,12 +22,19 @@ def _schedule_free(parameters: Iterable[Tensor], lr: float) -> torch.optim.Optim
     return AdamWScheduleFree(parameters, lr)
 
 
+def _ldog(parameters: Iterable[Tensor], lr: float) -> torch.optim.Optimizer:
+    from dog import LDoG
+
+    return LDoG(parameters, lr=lr)
+
+
 # Method -> its optimizer, and its authors' default learning rate.
 RIVALS: dict[str, tuple[Callable, float]] = {
     "AdamW": (torch.optim.AdamW, 1e-3),
     "NAdam": (torch.optim.NAdam, 2e-3),
     "Prodigy": (_prodigy, 1.0),
     "ScheduleFree": (_schedule_free, 2.5e-3),
+    "LDoG": (_ldog, 1.0),
 }
 
 
