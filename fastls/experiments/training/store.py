@@ -93,14 +93,14 @@ class RunStore:
 
     @contextmanager
     def lock(self, label: str, config: dict) -> Iterator[None]:
-        """Inside: no other process or thread is inside for the same run. Notebooks that run at once share runs."""
-        path = self.path(label, config).with_suffix(".lock.tmp")  # git ignores it, should a kill leave it behind
+        """Inside: no other process or thread is inside for the same run. Notebooks that run at once share runs.
+
+        The empty file stays: a waiting process would keep a deleted one, and a third would make and lock a new one.
+        """
+        path = self.root / "locks" / f"{self.path(label, config).stem}.tmp"  # git ignores it
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path):
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)  # while it is held: who waits for it makes a new file
+            yield
 
     def save(self, label: str, config: dict, header: dict, rows: Iterable[dict]) -> Path:
         """Write the run, whole or not at all."""

@@ -63,7 +63,7 @@ def test_a_worker_that_dies_costs_its_unfinished_run_alone(store, running, monke
     longer = [replace(config, epochs=6, seed=seed) for config in SHORT[:2] for seed in (1, 2)]
     runs = run_all(longer, store)
     assert [len(run.rows) for run in runs] == [6] * 4 and len(saved) == 4 and killed
-    assert {path.suffix for path in store.root.iterdir()} == {".jsonl"}  # nothing half-written
+    assert {path.suffix for path in store.root.iterdir() if path.is_file()} == {".jsonl"}  # nothing half-written
 
 
 def test_a_run_that_is_half_done_here_begins_again_there(store, monkeypatch):
@@ -78,10 +78,10 @@ def test_a_run_that_is_half_done_here_begins_again_there(store, monkeypatch):
 
     with pytest.raises(Stop):
         execute(config, store, on_epoch=stop)
-    assert {path.suffix for path in store.root.iterdir()} == {".jsonl", ".checkpoint"}
+    assert {path.suffix for path in store.root.iterdir() if path.is_file()} == {".jsonl", ".checkpoint"}
     failures = cluster.execute_on_cluster([config], store, os.environ[SCHEDULER], ticks.append)
     assert failures == [] and ticks == [2]
-    assert {path.suffix for path in store.root.iterdir()} == {".jsonl"}
+    assert {path.suffix for path in store.root.iterdir() if path.is_file()} == {".jsonl"}
     assert len(store.load(config.label, config.identity).rows) == 3
 
 
@@ -89,7 +89,7 @@ def test_a_run_that_fails_does_not_keep_the_others(store):
     bad = replace(SWEEP.run("SGD", 0.05, seed=0), direction="no-such-direction")
     with pytest.raises(ValueError, match="no-such-direction"):
         run_all([bad, SWEEP.run("EqualWeight", 0.1, seed=0)], store)
-    assert [path.name.split("-")[1] for path in store.root.iterdir()] == ["EqualWeight"]
+    assert [path.name.split("-")[1] for path in store.root.iterdir() if path.is_file()] == ["EqualWeight"]
 
 
 def test_a_worker_with_other_code_is_refused(store, monkeypatch):
