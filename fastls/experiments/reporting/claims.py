@@ -145,7 +145,9 @@ def shorten(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "claim": table["claim"],
-            "compared": [_compared(row) for row in table.itertuples()],
+            "compared": [
+                _measured(row) + ("" if _is_ratio(row) else f" with {row.rival}") for row in table.itertuples()
+            ],
             "ours": table["ours"],
             "theirs, or the limit": table["theirs"],
             "difference": [_show_interval(row) for row in table.itertuples()],
@@ -164,11 +166,11 @@ def _is_ratio(row) -> bool:
     return row.metric in ("seconds", "memory") and " / " not in row.method
 
 
-def _compared(row) -> str:
-    """What two numbers are compared: of times and memory a ratio, with its limit or with what the paper prints."""
+def _measured(row) -> str:
+    """What the number is: of times and memory a ratio, with its limit or with what the paper prints."""
     metric = row.metric.replace("_", " ")
     if not _is_ratio(row):
-        return f"{metric} of {row.method} with {row.rival}"
+        return f"{metric} of {row.method}"
     rival, printed = row.rival.removesuffix(PRINTED), row.rival.endswith(PRINTED)
     return f"{metric} of {row.method} / {rival}, with {'the printed ratio' if printed else 'a limit'}"
 
@@ -211,7 +213,7 @@ def describe(row) -> str:
     """What was found in a `ClaimRow` or a row of `to_table`, then under which condition."""
     note, theirs = _note(row), f"{row.theirs:.4g}" + ("" if _is_ratio(row) else f", {row.rival}")
     return (
-        f"{_compared(row).removesuffix(f' with {row.rival}')}: {row.ours:.4g} against {theirs}; "
+        f"{_measured(row)}: {row.ours:.4g} against {theirs}; "
         f"difference {_show_interval(row)}, n = {row.n}: **{row.verdict}**"
         f"{'' if row.votes else ', no vote'}.{f' Condition: {note}.' if note else ''}"
     )

@@ -8,7 +8,7 @@ from scipy import stats
 from fastls.experiments.reporting.condense import show
 from fastls.experiments.reporting.frames import provenance
 from fastls.experiments.reporting.intervals import mean_interval, name_interval, ratio_interval
-from fastls.experiments.reporting.style import line_style, new_figure, plain_ticks, share_legend, sign
+from fastls.experiments.reporting.style import draw_with_band, line_style, new_figure, plain_ticks, share_legend, sign
 from fastls.experiments.studies.growth.growth import METHODS, PEER, PLAIN, WARM
 from fastls.experiments.studies.growth.networks import LATENT
 from fastls.experiments.training.store import Run
@@ -38,9 +38,9 @@ def draw_growth(run: Run) -> Figure:
         for method in METHODS:
             own = part[part["method"] == method].groupby(name)[["ratio", "peak_mb"]]
             means, low, high = own.agg(stats.gmean), own.min()["ratio"], own.max()["ratio"]
-            column[0].fill_between(means.index, low, high, color=STYLES[method]["color"], alpha=0.15, linewidth=0)
-            for panel, what in zip(column, means, strict=True):
-                panel.plot(means.index, means[what], label=method, **STYLES[method])
+            style = STYLES[method] | {"label": method}
+            draw_with_band(column[0], means["ratio"], low, high, style)
+            column[1].plot(means.index, means["peak_mb"], **style)
         column[0].set(xscale="log", yscale="log")
         column[1].set(yscale="log", xlabel=name_series(name, part))
         ticks = sorted(part[name].unique())
